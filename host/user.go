@@ -1,0 +1,97 @@
+package host
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Account is the caller, with the fields of passwd(5).
+type Account struct {
+	UID, GID          int
+	Groups            []int // supplementary, as getgroups(2) gives them
+	Name, Home, Shell string
+}
+
+// User looks up the caller: in /etc/passwd, and only if that has no such uid by getent(1), for names that come from
+// LDAP and the like. A uid without any name is no error: its name is then its number.
+func User() (Account, error) {
+	a := Account{UID: os.Getuid(), GID: os.Getgid(), Name: strconv.Itoa(os.Getuid()), Home: "/", Shell: "/bin/sh"}
+	groups, err := os.Getgroups()
+	if err != nil {
+		return a, fmt.Errorf("reading the caller's supplementary groups: %w", err)
+	}
+	a.Groups = groups
+	a.fill(passwdLine(a.UID))
+	if h := os.Getenv("HOME"); isHome(h) {
+		a.Home = filepath.Clean(h)
+	}
+	return a, nil
+}
+
+// isHome: $HOME is the user's word and wins, but a wrong one must not decide what is hidden.
+func isHome(dir string) bool {
+	st, err := os.Stat(dir)
+	return filepath.IsAbs(dir) && err == nil && st.IsDir()
+}
+
+func (a *Account) fill(line string) {
+	f := strings.Split(line, ":")
+	if len(f) != 7 {
+		return
+	}
+	a.Name = f[0]
+	if filepath.IsAbs(f[5]) {
+		a.Home = filepath.Clean(f[5])
+	}
+	if filepath.IsAbs(f[6]) {
+		a.Shell = f[6]
+	}
+}
+
+func passwdLine(uid int) string {
+	b, _ := os.ReadFile("/etc/passwd")
+	if line := findUID(string(b), uid, os.Getenv("USER")); line != "" {
+		return line
+	}
+	return getent(uid)
+}
+
+// findUID: where several names share a uid, the one that $USER names is the caller's.
+func findUID(passwd string, uid int, preferred string) (found string) {
+	want := strconv.Itoa(uid)
+	for line := range strings.Lines(passwd) {
+		line = strings.TrimSuffix(line, "\n")
+		f := strings.Split(line, ":")
+		if len(f) != 7 || f[2] != want {
+			continue
+		}
+		if f[0] == preferred {
+			return line
+		}
+		if found == "" {
+			found = line
+		}
+	}
+	return found
+}
+
+// getent has a time limit: a directory server that does not answer must not hold up a sandbox for ever.
+func getent(uid int) string {
+	path, err := FindHelper("getent")
+	if err != nil {
+		return ""
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, path, "passwd", strconv.Itoa(uid)).Output()
+	if err != nil {
+		return ""
+	}
+	return findUID(string(out), uid, "")
+}
