@@ -1,0 +1,67 @@
+# sbx: see README.md. Go may be installed without being on PATH.
+export PATH := $(PATH):/usr/local/go/bin
+export CGO_ENABLED := 0
+PREFIX ?= /usr/local
+DESTDIR ?=
+GO ?= go
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
+STAGE := /var/lib/sbx-test
+
+.PHONY: build install test test-unit test-e2e test-all bench demo lint clean
+
+build:
+	@mkdir -p bin
+	$(GO) build -trimpath -o bin/ ./cmd/...
+
+# Installs what `make build` made; run `make build` as yourself, then `sudo make install`.
+install:
+	@test -x bin/sbx || { echo "run \`make build\` first"; exit 1; }
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man1
+	install -m 755 bin/* $(DESTDIR)$(PREFIX)/bin/
+	install -m 644 docs/man/sbx.1 $(DESTDIR)$(PREFIX)/share/man/man1/
+	install -d $(DESTDIR)$(PREFIX)/share/bash-completion/completions $(DESTDIR)$(PREFIX)/share/zsh/site-functions \
+		$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
+	bin/sbx completion bash > $(DESTDIR)$(PREFIX)/share/bash-completion/completions/sbx
+	bin/sbx completion zsh > $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_sbx
+	bin/sbx completion fish > $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/sbx.fish
+	@if [ -d "$(DESTDIR)/etc/apparmor.d" ]; then \
+		sed 's|/usr/local/bin/sbx|$(PREFIX)/bin/sbx|g' packaging/apparmor/sbx > "$(DESTDIR)/etc/apparmor.d/sbx" && \
+		chmod 644 "$(DESTDIR)/etc/apparmor.d/sbx" && echo "installed $(DESTDIR)/etc/apparmor.d/sbx"; \
+	fi
+	@if [ -z "$(DESTDIR)" ] && [ -f /etc/apparmor.d/sbx ] && [ "$$(id -u)" = 0 ] && \
+		[ "$$(cat /sys/module/apparmor/parameters/enabled 2>/dev/null)" = Y ]; then \
+		apparmor_parser -r /etc/apparmor.d/sbx && echo "loaded the AppArmor profile"; \
+	fi
+
+test:
+	@$(GO) run ./tests/run
+
+test-unit:
+	@$(GO) run ./tests/run -only unit
+
+test-e2e:
+	@$(GO) run ./tests/run -only e2e
+
+# Also the long scripts: many starts, many kills.
+test-all:
+	@$(GO) run ./tests/run -all
+
+bench:
+	@$(SUDO) tests/setup.sh prepare
+	@mkdir -p bin/bench.d
+	@$(GO) build -trimpath -o bin/bench.d/ ./cmd/... ./bench
+	@printf 'package main\n\nfunc main() {}\n' > bin/bench.d/nothing.go
+	@$(GO) build -trimpath -o bin/bench.d/nothing bin/bench.d/nothing.go
+	@$(SUDO) tests/setup.sh stage bin/bench.d
+	@rm -rf bin/bench.d
+	@$(SUDO) $(STAGE)/bin/bench -dir $(STAGE)/bin
+
+demo: build
+	@examples/hostile/demo.sh bin/sbx
+
+lint:
+	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo "gofmt these files"; exit 1; }
+	$(GO) vet ./...
+
+clean:
+	rm -rf bin

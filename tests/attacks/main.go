@@ -1,0 +1,81 @@
+// Command attacks tries, one by one, what a hostile payload would try. Each attack prints one line:
+//
+//	SAFE name: what stopped it
+//	RISK name: what it got
+//
+// and the program exits with 1 when any line says RISK. Scripts in tests/e2e run it inside a sandbox, where all must be
+// SAFE, and outside of one, where the same attack must be a RISK: an attack that always fails proves nothing.
+package main
+
+import (
+	"fmt"
+	"os"
+	"sort"
+	"strings"
+)
+
+// An attack returns what it got; an error is what stopped it. args are the words after the attack's name and `=`.
+type attack func(arg string) (got string, err error)
+
+var attacks = map[string]attack{
+	"userns":        userNamespace,
+	"userns-clone3": userNamespaceByClone3,
+	"mount":         mountTmpfs,
+	"mount-api":     mountAPI,
+	"keyring":       sessionKeyring,
+	"keyring-i386":  sessionKeyringI386,
+	"keyring-x32":   sessionKeyringX32,
+	"io_uring":      ioUring,
+	"bpf":           bpf,
+	"perf":          perf,
+	"userfaultfd":   userfaultfd,
+	"tiocsti":       injectInput,
+	"tiocsti-high":  injectInputHighBits,
+	"tioclinux":     tioclinux,
+	"proc1":         readProc1,
+	"proc-of":       readProcOf,
+	"ptrace":        ptrace,
+	"capabilities":  capabilities,
+	"new-privs":     newPrivileges,
+	"device":        makeDevice,
+	"descriptors":   descriptors,
+	"connect":       connect,
+	"writable":      writable,
+}
+
+func main() {
+	if len(os.Args) < 2 {
+		fmt.Fprintln(os.Stderr, "usage: attacks NAME[=ARG]...")
+		fmt.Fprintln(os.Stderr, strings.Join(names(), " "))
+		os.Exit(2)
+	}
+	if os.Args[1] == inChild { // see alone
+		childMain(os.Args[2])
+	}
+	status := 0
+	for _, word := range os.Args[1:] {
+		name, arg, _ := strings.Cut(word, "=")
+		try, ok := attacks[name]
+		if !ok {
+			fmt.Fprintf(os.Stderr, "no attack %q; there are: %s\n", name, strings.Join(names(), " "))
+			os.Exit(2)
+		}
+		got, err := try(arg)
+		if err == nil {
+			fmt.Printf("RISK %s: %s\n", name, got)
+			status = 1
+			continue
+		}
+		fmt.Printf("SAFE %s: %v\n", name, err)
+	}
+	os.Exit(status)
+}
+
+func names() []string {
+	var list []string
+	for name := range attacks {
+		list = append(list, name)
+	}
+	sort.Strings(list)
+	return list
+}

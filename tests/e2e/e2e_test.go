@@ -1,0 +1,200 @@
+// Package e2e runs the real sbx binary, found on PATH, through one script per behaviour (testscript, *.txtar).
+// It runs as the user that is to be tested: `make test` starts it as a user with sub-ids, as one without, and as root.
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"os/user"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+	"golang.org/x/sys/unix"
+)
+
+// TestScripts runs the scripts in this folder that name the user who runs them in their first line, such as
+// `# vm root nosub`: every script runs as a user with sub-ids unless it says `nouser`, and as root or as a user
+// without sub-ids where it says so. `vm` marks what depends on the kernel; `long` runs in `make test-all` alone.
+func TestScripts(t *testing.T) {
+	runScripts(t, ".")
+}
+
+// TestReal runs the scripts on real input: whole programs built inside the sandbox.
+func TestReal(t *testing.T) {
+	runScripts(t, "real")
+}
+
+// One after the other: what a script leaves behind is found among the children of this process.
+func runScripts(t *testing.T, dir string) {
+	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+		t.Fatal(err)
+	}
+	files, err := filepath.Glob(filepath.Join(dir, "*.txtar"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no scripts in %s: %v", dir, err)
+	}
+	me := whoAmI(t)
+	for _, file := range files {
+		tags := readTags(t, file)
+		if !runsAs(tags, me) || slices.Contains(tags, "long") && os.Getenv("SBX_TEST_LONG") == "" {
+			continue
+		}
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".txtar"), func(t *testing.T) { runScript(t, file, me) })
+	}
+}
+
+// whoAmI is root, nosub (no line in /etc/subuid) or user.
+func whoAmI(t *testing.T) string {
+	if os.Getuid() == 0 {
+		return "root"
+	}
+	u, err := user.Current()
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines, err := os.ReadFile("/etc/subuid")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(lines)) {
+		if strings.HasPrefix(line, u.Username+":") {
+			return "user"
+		}
+	}
+	return "nosub"
+}
+
+func readTags(t *testing.T, file string) []string {
+	b, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, _, _ := strings.Cut(string(b), "\n")
+	tags := strings.Fields(strings.TrimPrefix(first, "#"))
+	for _, tag := range tags {
+		if !slices.Contains([]string{"vm", "user", "nouser", "nosub", "root", "long"}, tag) {
+			t.Fatalf("%s: unknown tag %q in the first line", file, tag)
+		}
+	}
+	return tags
+}
+
+func runsAs(tags []string, me string) bool {
+	if me == "user" {
+		return !slices.Contains(tags, "nouser")
+	}
+	return slices.Contains(tags, me)
+}
+
+func runScript(t *testing.T, file, me string) {
+	work, err := os.MkdirTemp("", "e2e")
+	if err != nil {
+		t.Fatal(err)
+	}
+	mounts := readMounts(t)
+	t.Cleanup(func() {
+		leakCheck(t, work, mounts)
+		if err := removeAll(work); err != nil {
+			t.Errorf("removing the script's folder: %v", err)
+		}
+	})
+	testscript.RunT(shim{t}, testscript.Params{
+		Files:       []string{file},
+		WorkdirRoot: work,
+		Setup:       func(e *testscript.Env) error { return setUp(e, me) },
+		Cmds:        commands,
+		Condition:   func(cond string) (bool, error) { return condition(cond, me) },
+	})
+}
+
+// setUp gives each script a home and a project of its own; it starts in the project.
+func setUp(e *testscript.Env, me string) error {
+	home, project := filepath.Join(e.WorkDir, "home"), filepath.Join(e.WorkDir, "project")
+	for _, dir := range []string{home, project} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return err
+		}
+	}
+	e.Cd = project
+	e.Setenv("HOME", home)
+	e.Setenv("USER", map[string]string{"user": "sbxtest", "nosub": "sbxnosub", "root": "root"}[me])
+	e.Setenv("LANG", "C.UTF-8")
+	e.Setenv("UID", fmt.Sprint(os.Getuid()))
+	e.Setenv("GID", fmt.Sprint(os.Getgid()))
+	e.Setenv("STAGE", "/var/lib/sbx-test")
+	// A number of seconds that no other process sleeps: scripts find their own processes by it.
+	e.Setenv("TOKEN", fmt.Sprintf("86400.%d%d", os.Getpid(), time.Now().UnixNano()%1e9))
+	return nil
+}
+
+func condition(cond, me string) (bool, error) {
+	switch cond {
+	case "user", "nosub", "root":
+		return cond == me, nil
+	case "i386":
+		return exists("/proc/sys/abi/vsyscall32") || exists("/proc/sys/abi/ldt16"), nil
+	}
+	return false, fmt.Errorf("unknown condition %q", cond)
+}
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
+}
+
+// A shim runs a script directly in the test that was made for it, without t.Parallel and without the verbose log.
+type shim struct{ *testing.T }
+
+func (s shim) Run(_ string, f func(testscript.T)) { f(s) }
+func (shim) Parallel()                            {}
+func (shim) Verbose() bool                        { return false }
+
+// leakCheck holds the promise that nothing stays: no process, no file of sbx, no mount.
+func leakCheck(t *testing.T, work string, mounts []string) {
+	deadline := time.Now().Add(5 * time.Second)
+	for len(descendants()) > 0 && time.Now().Before(deadline) {
+		time.Sleep(10 * time.Millisecond)
+	}
+	for _, p := range descendants() {
+		t.Errorf("left running: %d %s (%s)", p.pid, p.comm, p.cmdline)
+		unix.Kill(p.pid, unix.SIGKILL)
+	}
+	for _, dir := range []string{work, fmt.Sprintf("/run/user/%d/sbx", os.Getuid())} {
+		filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
+			if err == nil && !d.IsDir() && stateFile.MatchString(path) {
+				t.Errorf("left on disk: %s", path)
+			}
+			return nil
+		})
+	}
+	if now := readMounts(t); !slices.Equal(now, mounts) {
+		t.Errorf("mounts before:\n%s\nafter:\n%s", strings.Join(mounts, "\n"), strings.Join(now, "\n"))
+	}
+}
+
+// stateFile matches what sbx writes below its state and runtime folders.
+var stateFile = regexp.MustCompile(`/(\.local/state|run/user/\d+)/sbx/`)
+
+func readMounts(t *testing.T) []string {
+	b, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.Split(strings.TrimSpace(string(b)), "\n")
+}
+
+// removeAll also removes folders that a script made unreadable.
+func removeAll(dir string) error {
+	filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
+		if d != nil && d.IsDir() {
+			os.Chmod(path, 0o700)
+		}
+		return nil
+	})
+	return os.RemoveAll(dir)
+}

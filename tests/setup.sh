@@ -1,0 +1,133 @@
+#!/bin/sh
+# Root's part of `make test`, `make bench` and `make demo`. Safe to run again and again.
+#
+#   tests/setup.sh prepare [demo]   packages, test users, devices (demo: only what the demo needs)
+#   tests/setup.sh stage DIR        copies DIR (binaries) and the source tree to where the test users can read them
+#   tests/setup.sh hello            fetches the Debian source package `hello`
+set -eu
+cd "$(dirname "$0")/.."
+stage=/var/lib/sbx-test
+
+say() { echo "setup: $*"; }
+
+install_missing() {
+    command -v apt-get >/dev/null || { say "no apt-get here; install by hand what is missing of: $*"; return 0; }
+    missing=
+    for p in "$@"; do
+        dpkg-query -W -f='${db:Status-Status}' "$p" 2>/dev/null | grep -qx installed || missing="$missing $p"
+    done
+    [ -n "$missing" ] || return 0
+    say "installing$missing"
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get -qq update
+    # shellcheck disable=SC2086
+    apt-get -qq -y --no-install-recommends install $missing >/dev/null
+}
+
+# next_subid FILE prints the first number above every range in FILE.
+next_subid() {
+    awk -F: 'BEGIN { n = 100000 } $2 + $3 > n { n = $2 + $3 } END { print n }' "$1"
+}
+
+make_user() { # NAME, its uid decided by the machine
+    id "$1" >/dev/null 2>&1 || { say "making user $1"; useradd --create-home --shell /bin/bash "$@"; }
+}
+
+# open_device makes a device node usable by users, as distributions with udev rules have it.
+open_device() {
+    [ -c "$1" ] || return 0
+    case "$(stat -c %a "$1")" in
+    666 | 777) ;;
+    *) say "opening $1 to users (chmod 666)"; chmod 666 "$1" ;;
+    esac
+}
+
+prepare() {
+    touch /etc/subuid /etc/subgid
+    if [ "${1-}" = demo ]; then
+        install_missing uidmap
+    else
+        install_missing uidmap apparmor bubblewrap tmux jq iproute2 procps gcc libc6-dev make git vim-tiny dpkg-dev util-linux
+    fi
+
+    getent group sbxextra >/dev/null || groupadd sbxextra
+    make_user sbxtest
+    for f in /etc/subuid /etc/subgid; do
+        grep -q '^sbxtest:' $f || echo "sbxtest:$(next_subid $f):65536" >>$f
+    done
+    make_user sbxnosub -K SUB_UID_COUNT=0 -K SUB_GID_COUNT=0
+    sed -i '/^sbxnosub:/d' /etc/subuid /etc/subgid
+    usermod -aG sbxextra sbxtest
+    usermod -aG sbxextra sbxnosub
+
+    open_device /dev/fuse
+    open_device /dev/net/tun
+
+    mkdir -p $stage
+    chmod 755 $stage
+    mkdir -p $stage/group
+    echo "for the group sbxextra alone" >$stage/group/secret
+    chown root:sbxextra $stage/group/secret
+    chmod 640 $stage/group/secret
+}
+
+# stage_files replaces $stage/bin and $stage/src; a running binary is replaced by rename, not written over.
+stage_files() {
+    rm -rf $stage/new
+    mkdir -p $stage/new
+    cp -R "$1" $stage/new/bin
+    mkdir $stage/new/src
+    tar -cf - --exclude=./.git --exclude=./bin . | tar -C $stage/new/src -xf -
+    chmod -R u=rwX,go=rX $stage/new
+    chown -R sbxtest:sbxtest $stage/new/src
+    rm -rf $stage/bin $stage/src
+    mv $stage/new/bin $stage/new/src $stage/
+    rmdir $stage/new
+    if [ -n "${2-}" ] && ! cmp -s go.sum $stage/modcache/.go.sum; then
+        rm -rf $stage/modcache
+        cp -R "$2" $stage/modcache
+        chmod -R u=rwX,go=rX $stage/modcache
+        cp go.sum $stage/modcache/.go.sum
+    fi
+}
+
+# source_lists writes the machine's own package sources to $1 as deb-src, the main ones of this release alone.
+source_lists() {
+    release=$(. /etc/os-release && echo "$VERSION_CODENAME")
+    for f in /etc/apt/sources.list /etc/apt/sources.list.d/*.list; do
+        [ -f "$f" ] || continue
+        awk -v r="$release" '$1 == "deb" {
+            for (i = 2; i < NF; i++) if ($i == r && $(i+1) == "main") { sub(/^deb/, "deb-src"); print; next }
+        }' "$f"
+    done >"$1/own.list"
+    for f in /etc/apt/sources.list.d/*.sources; do
+        [ -f "$f" ] || continue
+        awk -v r="$release" 'BEGIN { RS = ""; ORS = "\n\n" }
+            $0 ~ "(^|\n)Suites:[^\n]*[ ]" r "([ \n]|$)" && /(^|\n)Components:[^\n]* main/ {
+                sub(/(^|\n)Types:[^\n]*/, "\nTypes: deb-src"); sub(/^\n/, ""); print
+            }' "$f"
+    done >"$1/own.sources"
+}
+
+fetch_hello() {
+    [ -d $stage/hello/src ] && return 0
+    apt=$stage/hello/apt
+    rm -rf $stage/hello
+    mkdir -p $apt/lists/partial $apt/sources.d
+    chmod -R a+rX $stage/hello
+    source_lists $apt/sources.d
+    opts="-qq -o Dir::Etc::sourcelist=/dev/null -o Dir::Etc::sourceparts=$apt/sources.d -o Dir::State::lists=$apt/lists"
+    opts="$opts -o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache= -o APT::Sandbox::User=root"
+    # shellcheck disable=SC2086
+    (cd $stage/hello && apt-get $opts update && apt-get $opts --download-only source hello && dpkg-source -x hello_*.dsc src) >/dev/null
+    rm -rf $apt
+    chmod -R a+rX $stage/hello
+    say "fetched $(cd $stage/hello && ls hello_*.dsc)"
+}
+
+case "${1-}" in
+prepare) prepare "${2-}" ;;
+stage) stage_files "$2" "${3-}" ;;
+hello) fetch_hello ;;
+*) echo "usage: $0 prepare [demo] | stage DIR [MODCACHE] | hello" >&2; exit 2 ;;
+esac
