@@ -1,0 +1,329 @@
+package userns
+
+import (
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// This file is what runs between clone and execve. After the clone the child has one thread and a
+// copy of the supervisor's memory: no Go runtime may run in it. So here is nothing but raw system
+// calls and stores of plain words; every function is nosplit (no stack growth) and norace, and
+// nothing allocates or stores a Go pointer (no write barrier). The rules are those of
+// forkAndExecInChild1 in package syscall.
+
+// Descriptors of the child. Start keeps its own copies above lowestOwn, so that filling these
+// clobbers none of them.
+const (
+	childSocket = 3 // to the supervisor: barriers in, messages out; its hang-up is the lifeline
+	childInputs = 4 // the first of the plan's further inputs
+	lowestOwn   = 24
+)
+
+// maxInputs is how many further inputs a plan may have.
+const maxInputs = 16
+
+// Kinds of message, PID 1 to supervisor.
+const (
+	msgFailed  = 'E' // a step failed; the walk is over
+	msgNotice  = 'N' // a step failed with a tolerated error that was to be told
+	msgFile    = 'F' // a descriptor, sent by a step
+	msgStarted = 'P' // the payload's process exists; brings its pidfd
+	msgExited  = 'X' // the payload ended, with this wait status
+)
+
+// message is what goes over the socket, as the kernel carries it.
+type message struct {
+	kind  uint32
+	part  uint32 // which list of the plan: 0 Init, 1 Payload
+	step  uint32
+	errno uint32
+	value uint64 // wait status, or number of the slot
+}
+
+// control is a control message with one descriptor: cmsg(3), SCM_RIGHTS.
+type control struct {
+	length uint64
+	level  int32
+	kind   int32
+	fd     int32
+	_      int32
+}
+
+// rawMsghdr is struct msghdr with addresses as plain words.
+type rawMsghdr struct {
+	name, nameLen, iov, iovLen, control, controlLen, flags uintptr
+}
+
+type pollFD struct {
+	fd      int32
+	events  int16
+	revents int16
+}
+
+// block is the head of the arena: what the child knows, and all memory that it writes to.
+type block struct {
+	// Set by the supervisor before the clone.
+	lists      [2]rawList
+	slots      uintptr // offset of the slots
+	namespaces uintptr
+	payload    uintptr // 1: fork a payload and stay as PID 1; 0: end after the first list
+	socket     uintptr // its end of the socket
+	stdio      [3]uintptr
+	inputs     [maxInputs]uintptr
+	inputCount uintptr
+	argv       uintptr // memory that /proc/PID/cmdline shows
+	argvLen    uintptr
+	name       [16]byte // comm(5) of the child: proc_pid_comm(5), at most 15 bytes
+
+	// Written by the child.
+	allSignals uint64
+	oldSignals uint64
+	msg        message
+	iov        [2]uintptr
+	hdr        rawMsghdr
+	ctl        control
+	pidfd      int32
+	status     int32
+	denied     uintptr
+	byte       uintptr
+	poll       [2]pollFD
+	siginfo    [128]byte
+}
+
+//go:linkname runtimeBeforeFork syscall.runtime_BeforeFork
+func runtimeBeforeFork()
+
+//go:linkname runtimeAfterFork syscall.runtime_AfterFork
+func runtimeAfterFork()
+
+//go:linkname runtimeAfterForkInChild syscall.runtime_AfterForkInChild
+func runtimeAfterForkInChild()
+
+// clone makes the child, which never returns from here. The supervisor gets its pid.
+//
+//go:noinline
+//go:norace
+//go:nocheckptr
+func clone(b *block) (pid uintptr, errno syscall.Errno) {
+	runtimeBeforeFork()
+	pid, _, errno = syscall.RawSyscall6(unix.SYS_CLONE, b.namespaces|uintptr(unix.SIGCHLD), 0, 0, 0, 0, 0)
+	if errno != 0 || pid != 0 {
+		runtimeAfterFork()
+		return pid, errno
+	}
+	runtimeAfterForkInChild()
+
+	// In the child, inside the new namespaces, from here to the end.
+	childMain(b)
+	return 0, 0
+}
+
+// childMain is the life of the first process.
+//
+//go:norace
+//go:nosplit
+func childMain(b *block) {
+	prelude(b)
+	walk(b, 0)
+	if b.payload == 0 {
+		exit(0)
+	}
+	// A change of credentials on the way has cleared it (prctl(2)).
+	dieWithSupervisor()
+	pid := forkPayload(b)
+	if pid == 0 {
+		// In the payload's process.
+		raw4(unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, uintptr(unsafe.Pointer(&b.oldSignals)), 0, 8)
+		walk(b, 1)
+		exit(127)
+	}
+	initLoop(b, pid)
+}
+
+// prelude cuts what ties the child to its supervisor and puts its descriptors in order.
+//
+//go:norace
+//go:nosplit
+func prelude(b *block) {
+	b.allSignals = ^uint64(0)
+	raw4(unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, uintptr(unsafe.Pointer(&b.allSignals)), uintptr(unsafe.Pointer(&b.oldSignals)), 8)
+	dieWithSupervisor()
+	for i := range b.stdio {
+		raw3(unix.SYS_DUP3, b.stdio[i], uintptr(i), 0)
+	}
+	raw3(unix.SYS_DUP3, b.socket, childSocket, unix.O_CLOEXEC)
+	for i := uintptr(0); i < b.inputCount && i < maxInputs; i++ {
+		raw3(unix.SYS_DUP3, b.inputs[i], childInputs+i, unix.O_CLOEXEC)
+	}
+	// The copies of all that the supervisor has open go before any foreign code exists, its end
+	// of the socket among them: else its death could not be seen from here.
+	if _, errno := raw3(unix.SYS_CLOSE_RANGE, childInputs+b.inputCount, 0xffffffff, 0); errno != 0 {
+		fail(b, 0, ^uint32(0), errno)
+	}
+	rename(b)
+}
+
+// rename gives the process a name of its own in ps(1): its copy of argv and its comm.
+//
+//go:norace
+//go:nosplit
+func rename(b *block) {
+	argv := *(*unsafe.Pointer)(unsafe.Pointer(&b.argv))
+	for i := uintptr(0); i < b.argvLen; i++ {
+		c := byte(0)
+		if i < uintptr(len(b.name)) {
+			c = b.name[i]
+		}
+		*(*byte)(unsafe.Add(argv, i)) = c
+	}
+	raw3(unix.SYS_PRCTL, unix.PR_SET_NAME, uintptr(unsafe.Pointer(&b.name)), 0)
+}
+
+//go:norace
+//go:nosplit
+func dieWithSupervisor() {
+	raw3(unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0)
+}
+
+// walk does the steps of one list. It returns when all are done; a failing one ends the process.
+//
+//go:norace
+//go:nosplit
+func walk(b *block, part uint32) {
+	list := &b.lists[0]
+	if part == 1 {
+		list = &b.lists[1]
+	}
+	for i := uintptr(0); i < list.count; i++ {
+		s := (*rawStep)(unsafe.Add(unsafe.Pointer(b), list.offset+i*unsafe.Sizeof(rawStep{})))
+		if s.when != 0 && *slotOf(b, s.when-1) != s.whenValue {
+			continue
+		}
+		result, errno := perform(b, s)
+		if errno != 0 {
+			if !tolerated(s, errno) {
+				fail(b, part, uint32(i), errno)
+			}
+			if errno == uintptr(unix.EACCES) {
+				b.denied = 1
+			}
+			if s.notice != 0 {
+				send(b, msgNotice, part, uint32(i), errno, 0, -1)
+			}
+			result = -errno
+		}
+		if s.out != 0 {
+			*slotOf(b, s.out-1) = result
+		}
+	}
+}
+
+//go:norace
+//go:nosplit
+func slotOf(b *block, n uintptr) *uintptr {
+	return (*uintptr)(unsafe.Add(unsafe.Pointer(b), b.slots+n*unsafe.Sizeof(uintptr(0))))
+}
+
+//go:norace
+//go:nosplit
+func tolerated(s *rawStep, errno uintptr) bool {
+	for i := range s.tolerate {
+		if s.tolerate[i] == errno {
+			return true
+		}
+	}
+	return false
+}
+
+// perform does one step.
+//
+//go:norace
+//go:nosplit
+func perform(b *block, s *rawStep) (result, errno uintptr) {
+	a := s.args
+	for i := range a {
+		if s.refs>>uint(i)&1 != 0 {
+			a[i] = *slotOf(b, a[i])
+		}
+	}
+	switch s.call {
+	case uintptr(opBarrier):
+		awaitBarrier(b)
+		return 0, 0
+	case uintptr(opSend):
+		return 0, send(b, msgFile, 0, 0, 0, uint64(s.args[0]), int32(a[0]))
+	case uintptr(opFail):
+		if b.denied != 0 {
+			return 0, uintptr(unix.EACCES)
+		}
+		return 0, uintptr(unix.ENOENT)
+	}
+	r, _, e := syscall.RawSyscall6(s.call, a[0], a[1], a[2], a[3], a[4], a[5])
+	return r, uintptr(e)
+}
+
+// awaitBarrier returns when the supervisor says so. Its end, at any time, is the child's end.
+//
+//go:norace
+//go:nosplit
+func awaitBarrier(b *block) {
+	for {
+		n, errno := raw3(unix.SYS_READ, childSocket, uintptr(unsafe.Pointer(&b.byte)), 1)
+		if errno == uintptr(unix.EINTR) {
+			continue
+		}
+		if n == 1 && errno == 0 {
+			return
+		}
+		exit(125)
+	}
+}
+
+// send tells the supervisor something, with a descriptor if fd is one.
+//
+//go:norace
+//go:nosplit
+func send(b *block, kind uint32, part, step uint32, errno uintptr, value uint64, fd int32) uintptr {
+	b.msg.kind, b.msg.part, b.msg.step, b.msg.errno, b.msg.value = kind, part, step, uint32(errno), value
+	b.iov[0], b.iov[1] = uintptr(unsafe.Pointer(&b.msg)), unsafe.Sizeof(b.msg)
+	b.hdr = rawMsghdr{iov: uintptr(unsafe.Pointer(&b.iov)), iovLen: 1}
+	if fd >= 0 {
+		b.ctl.length, b.ctl.level, b.ctl.kind, b.ctl.fd = 20, unix.SOL_SOCKET, unix.SCM_RIGHTS, fd
+		b.hdr.control, b.hdr.controlLen = uintptr(unsafe.Pointer(&b.ctl)), unsafe.Sizeof(b.ctl)
+	}
+	_, e := raw3(unix.SYS_SENDMSG, b.socketNow(), uintptr(unsafe.Pointer(&b.hdr)), unix.MSG_NOSIGNAL)
+	return e
+}
+
+// fail reports the step that ended the walk, and ends the process.
+//
+//go:norace
+//go:nosplit
+func fail(b *block, part, step uint32, errno uintptr) {
+	send(b, msgFailed, part, step, errno, 0, -1)
+	exit(127)
+}
+
+//go:norace
+//go:nosplit
+func exit(code uintptr) {
+	for {
+		raw3(unix.SYS_EXIT_GROUP, code, 0, 0)
+	}
+}
+
+//go:norace
+//go:nosplit
+func raw3(nr, a, b, c uintptr) (uintptr, uintptr) {
+	r, _, e := syscall.RawSyscall(nr, a, b, c)
+	return r, uintptr(e)
+}
+
+//go:norace
+//go:nosplit
+func raw4(nr, a, b, c, d uintptr) (uintptr, uintptr) {
+	r, _, e := syscall.RawSyscall6(nr, a, b, c, d, 0, 0)
+	return r, uintptr(e)
+}

@@ -1,0 +1,149 @@
+package userns
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+)
+
+// Range is one line of an id map: user_namespaces(7).
+type Range struct{ Inside, Outside, Count uint32 }
+
+// Maps are the id maps of a new user namespace.
+type Maps struct {
+	UID, GID []Range
+	// UIDHelper and GIDHelper are paths of newuidmap(1) and newgidmap(1). Empty: the supervisor
+	// writes the maps itself, which the kernel allows for one id, the caller's own, or to root.
+	UIDHelper, GIDHelper string
+	// DenySetgroups forbids setgroups(2) inside; the kernel asks for it before an unprivileged
+	// process may write a gid map itself.
+	DenySetgroups bool
+}
+
+// MapError is an id map that could not be written.
+type MapError struct {
+	// File is "uid_map", "gid_map" or "setgroups".
+	File string
+	// Helper is the program that was to write it, if any, and Said its standard error.
+	Helper, Said string
+	Err          error
+}
+
+func (e *MapError) Error() string {
+	switch {
+	case e.Helper == "":
+		return "writing " + e.File + ": " + e.Err.Error()
+	case e.Said == "":
+		return e.Helper + ": " + e.Err.Error()
+	}
+	return e.Helper + ": " + e.Said
+}
+
+func (e *MapError) Unwrap() error { return e.Err }
+
+// write writes both maps of the process pid, side by side where helpers do it.
+func (m *Maps) write(pid int) error {
+	if m.UIDHelper == "" {
+		return m.writeDirectly(pid)
+	}
+	uid, err := startHelper(m.UIDHelper, pid, m.UID)
+	if err != nil {
+		return &MapError{File: "uid_map", Helper: m.UIDHelper, Err: err}
+	}
+	gid, err := startHelper(m.GIDHelper, pid, m.GID)
+	if err != nil {
+		uid.wait()
+		return &MapError{File: "gid_map", Helper: m.GIDHelper, Err: err}
+	}
+	return errors.Join(uid.result("uid_map", m.UIDHelper), gid.result("gid_map", m.GIDHelper))
+}
+
+func (m *Maps) writeDirectly(pid int) error {
+	proc := "/proc/" + strconv.Itoa(pid) + "/"
+	if m.DenySetgroups {
+		// ENOENT: a kernel before 3.19, which asks for nothing.
+		if err := writeProc(proc+"setgroups", []byte("deny")); err != nil && !errors.Is(err, unix.ENOENT) {
+			return &MapError{File: "setgroups", Err: err}
+		}
+	}
+	if err := writeProc(proc+"gid_map", mapText(m.GID)); err != nil {
+		return &MapError{File: "gid_map", Err: err}
+	}
+	if err := writeProc(proc+"uid_map", mapText(m.UID)); err != nil {
+		return &MapError{File: "uid_map", Err: err}
+	}
+	return nil
+}
+
+// writeProc writes a file of /proc in the one write that such files take.
+func writeProc(path string, data []byte) error {
+	fd, err := unix.Open(path, unix.O_WRONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	_, err = unix.Write(fd, data)
+	return err
+}
+
+func mapText(ranges []Range) []byte {
+	var b bytes.Buffer
+	for _, r := range ranges {
+		fmt.Fprintf(&b, "%d %d %d\n", r.Inside, r.Outside, r.Count)
+	}
+	return b.Bytes()
+}
+
+// helper is a running newuidmap or newgidmap.
+type helper struct {
+	process *os.Process
+	stderr  *os.File
+}
+
+// startHelper starts newuidmap or newgidmap for the process pid.
+func startHelper(path string, pid int, ranges []Range) (*helper, error) {
+	args := []string{path, strconv.Itoa(pid)}
+	for _, r := range ranges {
+		for _, n := range []uint32{r.Inside, r.Outside, r.Count} {
+			args = append(args, strconv.FormatUint(uint64(n), 10))
+		}
+	}
+	read, write, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	defer write.Close()
+	process, err := os.StartProcess(path, args, &os.ProcAttr{Env: []string{}, Files: []*os.File{nil, nil, write}})
+	if err != nil {
+		read.Close()
+		return nil, err
+	}
+	return &helper{process, read}, nil
+}
+
+// wait waits for the helper's end and returns what it said.
+func (h *helper) wait() (said string, err error) {
+	defer h.stderr.Close()
+	buf := make([]byte, 1024)
+	n, _ := h.stderr.Read(buf)
+	state, err := h.process.Wait()
+	if err != nil {
+		return "", err
+	}
+	if !state.Success() {
+		return string(bytes.TrimSpace(buf[:n])), errors.New(state.String())
+	}
+	return "", nil
+}
+
+func (h *helper) result(file, path string) error {
+	said, err := h.wait()
+	if err != nil {
+		return &MapError{File: file, Helper: path, Said: said, Err: err}
+	}
+	return nil
+}

@@ -1,0 +1,103 @@
+package userns
+
+import (
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// PID 1 of a sandbox: the forked, never executed child. It holds the rules of child.go. What it
+// has open, once the payload exists, is the socket to its supervisor and a signalfd.
+
+const (
+	initSocket   = 0
+	initSignalFD = 1
+)
+
+// forkPayload makes the payload's process, a child of PID 1, with its pidfd in b.pidfd.
+//
+//go:norace
+//go:nosplit
+func forkPayload(b *block) uintptr {
+	pid, _, errno := syscall.RawSyscall6(unix.SYS_CLONE, unix.CLONE_PIDFD|uintptr(unix.SIGCHLD), 0,
+		uintptr(unsafe.Pointer(&b.pidfd)), 0, 0, 0)
+	if errno != 0 {
+		fail(b, 1, ^uint32(0), uintptr(errno))
+	}
+	return pid
+}
+
+// initLoop reaps all that dies and ends with the payload, with its status, or with the supervisor.
+//
+//go:norace
+//go:nosplit
+func initLoop(b *block, payload uintptr) {
+	send(b, msgStarted, 1, 0, 0, uint64(payload), b.pidfd)
+	initDescriptors(b)
+	for {
+		b.poll[0] = pollFD{fd: initSignalFD, events: unix.POLLIN}
+		b.poll[1] = pollFD{fd: initSocket, events: unix.POLLIN}
+		raw4(unix.SYS_PPOLL, uintptr(unsafe.Pointer(&b.poll)), 2, 0, 0)
+		if b.poll[1].revents&(unix.POLLHUP|unix.POLLERR|unix.POLLNVAL) != 0 {
+			exit(125)
+		}
+		if b.poll[0].revents != 0 {
+			raw3(unix.SYS_READ, initSignalFD, uintptr(unsafe.Pointer(&b.siginfo)), unsafe.Sizeof(b.siginfo))
+			reap(b, payload)
+		}
+	}
+}
+
+// initDescriptors leaves PID 1 with the socket and the signalfd alone: a terminal, a pipe or a
+// descriptor of the plan kept open here would be one whose end nobody ever sees.
+//
+//go:norace
+//go:nosplit
+func initDescriptors(b *block) {
+	raw3(unix.SYS_DUP3, childSocket, initSocket, unix.O_CLOEXEC)
+	raw3(unix.SYS_CLOSE_RANGE, initSocket+1, 0xffffffff, 0)
+	b.payload = 2
+	mask := uint64(1) << (uint(unix.SIGCHLD) - 1)
+	b.allSignals = mask
+	raw4(unix.SYS_SIGNALFD4, ^uintptr(0), uintptr(unsafe.Pointer(&b.allSignals)), 8, unix.SFD_CLOEXEC)
+}
+
+// socketNow is where the socket lies: it moves when PID 1 has started its payload.
+//
+//go:norace
+//go:nosplit
+func (b *block) socketNow() uintptr {
+	if b.payload == 2 {
+		return initSocket
+	}
+	return childSocket
+}
+
+// reap takes every child that ended; when the payload is among them, PID 1 ends as it did.
+//
+//go:norace
+//go:nosplit
+func reap(b *block, payload uintptr) {
+	for {
+		pid, errno := raw4(unix.SYS_WAIT4, ^uintptr(0), uintptr(unsafe.Pointer(&b.status)), unix.WNOHANG|unix.WALL, 0)
+		if errno != 0 || pid == 0 {
+			return
+		}
+		if pid == payload {
+			send(b, msgExited, 1, 0, 0, uint64(uint32(b.status)), -1)
+			exit(exitCode(b.status))
+		}
+	}
+}
+
+// exitCode turns a wait status into an exit status as shells do: the code, or 128 and the signal.
+//
+//go:norace
+//go:nosplit
+func exitCode(status int32) uintptr {
+	if signal := uintptr(status & 0x7f); signal != 0 {
+		return 128 + signal
+	}
+	return uintptr(status>>8) & 0xff
+}

@@ -1,0 +1,377 @@
+package userns
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"runtime"
+	"slices"
+	"sync"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// Options are what a plan does not say: descriptors, ids, and what happens at the barrier.
+type Options struct {
+	Stdin, Stdout, Stderr *os.File
+	// Inputs are descriptors that the plan finds in these slots; at most 16.
+	Inputs map[Slot]*os.File
+	// Maps are the id maps of the new user namespace.
+	Maps Maps
+	// AtBarrier runs in the supervisor while the child waits and the id maps are written, side
+	// by side with them. pid is that of PID 1 outside. An error ends the child.
+	AtBarrier func(pid int) error
+}
+
+// Process is a sandbox's PID 1 and its payload, seen from the supervisor.
+type Process struct {
+	// PID is PID 1's number outside.
+	PID int
+	// Payload is a pidfd of the payload (pidfd_open(2)).
+	Payload *os.File
+	// Files are the descriptors that Send steps handed out.
+	Files map[Slot]*os.File
+	// Notices are the tolerated errors that steps were to tell, in order.
+	Notices []StepError
+
+	socket int
+	arena  *arena
+	slots  []Slot
+	failed *StepError
+	status unix.WaitStatus
+	exited bool
+}
+
+// StepError is a step of a plan that failed.
+type StepError struct {
+	Step  Step
+	Errno unix.Errno
+}
+
+func (e *StepError) Error() string { return e.Step.Do + ": " + e.Errno.Error() }
+
+func (e *StepError) Unwrap() error { return e.Errno }
+
+// CloneError is a clone(2) of new namespaces that failed.
+type CloneError struct{ Errno unix.Errno }
+
+func (e *CloneError) Error() string { return "making new namespaces: " + e.Errno.Error() }
+
+func (e *CloneError) Unwrap() error { return e.Errno }
+
+// errGone is what is known when a child ends and says nothing: it was killed from outside.
+var errGone = errors.New("the first process of the sandbox was killed before its payload started")
+
+// Start clones the plan's first process, writes its id maps, lets it walk and returns when its
+// payload's process exists. Errors are a *CloneError, a *MapError, a *StepError, or that of
+// AtBarrier.
+func Start(plan *Plan, o Options) (*Process, error) {
+	p, err := launch(plan, o, 1)
+	if err != nil {
+		return nil, err
+	}
+	if err := p.open(o); err != nil {
+		p.abandon()
+		return nil, err
+	}
+	return p, nil
+}
+
+// Run walks the first list of a plan in a child and returns when it is done. It has no payload.
+// This is how a supervisor acts in namespaces that exist already: by setns steps.
+func Run(plan *Plan, inputs map[Slot]*os.File) error {
+	p, err := launch(plan, Options{Inputs: inputs}, 0)
+	if err != nil {
+		return err
+	}
+	for p.receive() == nil {
+	}
+	p.abandon()
+	if p.failed != nil {
+		return p.failed
+	}
+	return nil
+}
+
+// launch encodes the plan and makes its first process, which waits at the barrier if the plan has
+// one there.
+func launch(plan *Plan, o Options, payload uintptr) (*Process, error) {
+	inputs := slices.Sorted(maps.Keys(o.Inputs))
+	if len(inputs) > maxInputs {
+		return nil, fmt.Errorf("encoding the plan: %d inputs, at most %d", len(inputs), maxInputs)
+	}
+	slots := append([]Slot{Stdin, Stdout, Stderr}, inputs...)
+	a, err := encode(plan, slots)
+	if err != nil {
+		return nil, err
+	}
+	a.block.payload = payload
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		a.free()
+		return nil, fmt.Errorf("making the socket to the sandbox: %w", err)
+	}
+	p := &Process{socket: pair[0], arena: a, slots: a.slots, Files: map[Slot]*os.File{}}
+	if err := p.cloneChild(o, inputs, pair[1]); err != nil {
+		unix.Close(p.socket)
+		a.free()
+		return nil, err
+	}
+	return p, nil
+}
+
+// cloneChild fills in the descriptors, clones, and closes what only the child needs.
+func (p *Process) cloneChild(o Options, inputs []Slot, childEnd int) error {
+	var copies []int
+	defer func() {
+		for _, fd := range copies {
+			unix.Close(fd)
+		}
+	}()
+	move := func(fd int) (uintptr, error) {
+		high, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, lowestOwn)
+		if err != nil {
+			return 0, fmt.Errorf("copying descriptor %d for the sandbox: %w", fd, err)
+		}
+		copies = append(copies, high)
+		return uintptr(high), nil
+	}
+	err := p.arena.block.takeDescriptors(o, inputs, childEnd, move)
+	unix.Close(childEnd)
+	if err != nil {
+		return err
+	}
+	p.arena.block.argv, p.arena.block.argvLen = argvMemory()
+	copy(p.arena.block.name[:15], "sbx-init")
+	var errno syscall.Errno
+	var pid uintptr
+	onLastingThread(func() { pid, errno = clone(p.arena.block) })
+	if errno != 0 {
+		return &CloneError{errno}
+	}
+	p.PID = int(pid)
+	return nil
+}
+
+// takeDescriptors fills in the numbers of the child's descriptors, each moved above all numbers
+// that the child fills, and the content of the slots that stand for them.
+func (b *block) takeDescriptors(o Options, inputs []Slot, socket int, move func(int) (uintptr, error)) (err error) {
+	if b.socket, err = move(socket); err != nil {
+		return err
+	}
+	for i, f := range []*os.File{o.Stdin, o.Stdout, o.Stderr} {
+		*slotOf(b, uintptr(i)) = uintptr(i)
+		if b.stdio[i], err = moveFile(f, move); err != nil {
+			return err
+		}
+	}
+	for i, s := range inputs {
+		*slotOf(b, uintptr(3+i)) = uintptr(childInputs + i)
+		if b.inputs[i], err = moveFile(o.Inputs[s], move); err != nil {
+			return err
+		}
+	}
+	b.inputCount = uintptr(len(inputs))
+	return nil
+}
+
+// noDescriptor makes the child's dup3 fail, which leaves that descriptor closed.
+const noDescriptor = ^uintptr(0)
+
+func moveFile(f *os.File, move func(int) (uintptr, error)) (uintptr, error) {
+	if f == nil {
+		return noDescriptor, nil
+	}
+	defer runtime.KeepAlive(f)
+	return move(int(f.Fd()))
+}
+
+// argvMemory is where the arguments of this process lie, which is what /proc/PID/cmdline shows of
+// a forked child.
+func argvMemory() (address, length uintptr) {
+	first, last := os.Args[0], os.Args[len(os.Args)-1]
+	start := uintptr(unsafe.Pointer(unsafe.StringData(first)))
+	end := uintptr(unsafe.Pointer(unsafe.StringData(last))) + uintptr(len(last))
+	if end < start || end-start > 4<<20 {
+		return start, uintptr(len(first))
+	}
+	return start, end - start
+}
+
+// onLastingThread calls f on a thread that lives as long as the program: a parent-death signal
+// follows the thread that cloned, and Go ends the threads of locked goroutines. The main thread is
+// never ended (it is parked when its goroutine ends); elsewhere one thread is kept for this.
+func onLastingThread(f func()) {
+	runtime.LockOSThread()
+	if unix.Gettid() == unix.Getpid() {
+		f()
+		runtime.UnlockOSThread()
+		return
+	}
+	runtime.UnlockOSThread()
+	done := make(chan struct{})
+	keptThread() <- func() { f(); close(done) }
+	<-done
+}
+
+var keptThread = sync.OnceValue(func() chan<- func() {
+	calls := make(chan func())
+	go func() {
+		runtime.LockOSThread()
+		for f := range calls {
+			f()
+		}
+	}()
+	return calls
+})
+
+// open writes the id maps, lets the caller act beside that, and opens the barrier.
+func (p *Process) open(o Options) error {
+	if err := p.atBarrier(o); err != nil {
+		return err
+	}
+	if err := p.OpenBarrier(); err != nil {
+		return err
+	}
+	for p.Payload == nil {
+		if err := p.receive(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *Process) atBarrier(o Options) error {
+	beside := make(chan error, 1)
+	if o.AtBarrier == nil {
+		beside <- nil
+	} else {
+		go func() { beside <- o.AtBarrier(p.PID) }()
+	}
+	err := o.Maps.write(p.PID)
+	return errors.Join(err, <-beside)
+}
+
+// OpenBarrier lets a walk that waits at a barrier go on.
+func (p *Process) OpenBarrier() error {
+	if _, err := unix.SendmsgN(p.socket, []byte{1}, nil, nil, unix.MSG_NOSIGNAL); err != nil {
+		if p.receive(); p.failed != nil {
+			return p.failed
+		}
+		return fmt.Errorf("opening the barrier: %w", err)
+	}
+	return nil
+}
+
+// receive takes one message of PID 1. It returns the reason when no more will come.
+func (p *Process) receive() error {
+	var m message
+	buf := unsafe.Slice((*byte)(unsafe.Pointer(&m)), unsafe.Sizeof(m))
+	oob := make([]byte, unix.CmsgSpace(4))
+	n, oobn, err := recvmsg(p.socket, buf, oob)
+	switch {
+	case err != nil:
+		return fmt.Errorf("listening to the sandbox: %w", err)
+	case n == 0:
+		return p.gone()
+	case n != len(buf):
+		return fmt.Errorf("listening to the sandbox: a message of %d bytes", n)
+	}
+	p.take(&m, descriptorOf(oob[:oobn]))
+	return nil
+}
+
+func (p *Process) gone() error {
+	if p.failed != nil {
+		return p.failed
+	}
+	return errGone
+}
+
+func recvmsg(fd int, buf, oob []byte) (n, oobn int, err error) {
+	for {
+		n, oobn, _, _, err = unix.Recvmsg(fd, buf, oob, unix.MSG_CMSG_CLOEXEC)
+		if err != unix.EINTR {
+			return n, oobn, err
+		}
+	}
+}
+
+// descriptorOf is the descriptor that came with a message, or -1.
+func descriptorOf(oob []byte) int {
+	messages, err := unix.ParseSocketControlMessage(oob)
+	if err != nil || len(messages) == 0 {
+		return -1
+	}
+	fds, err := unix.ParseUnixRights(&messages[0])
+	if err != nil || len(fds) == 0 {
+		return -1
+	}
+	return fds[0]
+}
+
+func (p *Process) take(m *message, fd int) {
+	switch m.kind {
+	case msgFailed:
+		p.failed = p.stepError(m)
+	case msgNotice:
+		p.Notices = append(p.Notices, *p.stepError(m))
+	case msgFile:
+		slot := p.slots[m.value]
+		p.Files[slot] = os.NewFile(uintptr(fd), string(slot))
+	case msgStarted:
+		p.Payload = os.NewFile(uintptr(fd), "payload")
+	case msgExited:
+		p.exited, p.status = true, unix.WaitStatus(m.value)
+	}
+}
+
+// stepError finds the step that a message speaks of. The executor's own calls have no step.
+func (p *Process) stepError(m *message) *StepError {
+	steps := p.arena.parts[m.part&1]
+	if int(m.step) < len(steps) {
+		return &StepError{steps[m.step], unix.Errno(m.errno)}
+	}
+	do := "closing the supervisor's descriptors"
+	if m.part == 1 {
+		do = "making the payload's process"
+	}
+	return &StepError{Step{Do: do}, unix.Errno(m.errno)}
+}
+
+// Wait waits for the sandbox's end and returns the payload's wait status. A step that failed in
+// the payload's process, execve at last, is a *StepError. It closes what Start opened but Files.
+func (p *Process) Wait() (unix.WaitStatus, error) {
+	for !p.exited && p.receive() == nil {
+	}
+	status := p.abandon()
+	switch {
+	case p.failed != nil:
+		return status, p.failed
+	case p.exited:
+		return p.status, nil
+	}
+	return status, nil
+}
+
+// Kill ends the sandbox at once: PID 1, and with it all that runs inside (pid_namespaces(7)).
+func (p *Process) Kill() error { return unix.Kill(p.PID, unix.SIGKILL) }
+
+// abandon ends the first process, where it still lives, and takes its status.
+func (p *Process) abandon() unix.WaitStatus {
+	unix.Close(p.socket)
+	var status unix.WaitStatus
+	for {
+		if _, err := unix.Wait4(p.PID, &status, unix.WALL, nil); err != unix.EINTR {
+			break
+		}
+	}
+	if p.Payload != nil {
+		p.Payload.Close()
+	}
+	p.arena.free()
+	return status
+}

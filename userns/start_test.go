@@ -1,0 +1,204 @@
+package userns
+
+import (
+	"errors"
+	"io"
+	"os"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const allNamespaces = unix.CLONE_NEWUSER | unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWUTS |
+	unix.CLONE_NEWIPC | unix.CLONE_NEWNET
+
+// ownIDs maps the caller's ids alone.
+func ownIDs() Maps {
+	return Maps{
+		UID:           []Range{{0, uint32(os.Getuid()), 1}},
+		GID:           []Range{{0, uint32(os.Getgid()), 1}},
+		DenySetgroups: true,
+	}
+}
+
+// shell is a plan that runs a shell command in new namespaces, on the host's own files.
+func shell(script string, init ...Step) *Plan {
+	return &Plan{
+		Namespaces: allNamespaces,
+		Init: append([]Step{
+			Barrier("waiting for the id maps"),
+			Mount("cutting propagation", "", "/", "", unix.MS_REC|unix.MS_PRIVATE),
+			Prctl("hiding PID 1", unix.PR_SET_DUMPABLE, 0, "PR_SET_DUMPABLE"),
+		}, init...),
+		Payload: append([]Step{SetSession("making a session"), CloseOnExec("closing descriptors", 3)},
+			Exec("executing sh", []string{"/bin/sh"}, []string{"sh", "-c", script}, []string{"PATH=/usr/bin:/bin"})...),
+	}
+}
+
+// output runs a plan and returns what it printed and how it ended.
+func output(t *testing.T, plan *Plan) (string, unix.WaitStatus, error) {
+	t.Helper()
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	p, err := Start(plan, Options{Stdout: w, Stderr: w, Maps: ownIDs()})
+	w.Close()
+	if err != nil {
+		return "", 0, err
+	}
+	text, _ := io.ReadAll(r)
+	status, err := p.Wait()
+	return string(text), status, err
+}
+
+func TestPayloadRunsInNewNamespaces(t *testing.T) {
+	text, status, err := output(t, shell("id -u; echo $$"))
+	if err != nil || status.ExitStatus() != 0 {
+		t.Fatalf("status %v, error %v", status, err)
+	}
+	if text != "0\n2\n" {
+		t.Errorf("uid and pid are %q, want 0 and 2", text)
+	}
+}
+
+func TestStatus(t *testing.T) {
+	for script, want := range map[string]unix.WaitStatus{
+		"exit 7":        7 << 8,
+		"kill -TERM $$": unix.WaitStatus(unix.SIGTERM),
+		"kill -KILL $$": unix.WaitStatus(unix.SIGKILL),
+	} {
+		_, status, err := output(t, shell(script))
+		if err != nil || status != want {
+			t.Errorf("%s: status %#x, error %v; want %#x", script, status, err, want)
+		}
+	}
+}
+
+func TestFailingStepIsNamed(t *testing.T) {
+	plan := shell("true", Chdir("entering the folder", "/nowhere"))
+	_, _, err := output(t, plan)
+	var failed *StepError
+	if !errors.As(err, &failed) || failed.Errno != unix.ENOENT || failed.Step.Do != "entering the folder" {
+		t.Fatalf("error %v", err)
+	}
+}
+
+func TestExecErrors(t *testing.T) {
+	for path, want := range map[string]unix.Errno{"/nowhere": unix.ENOENT, "/etc/passwd": unix.EACCES} {
+		plan := shell("")
+		plan.Payload = Exec("executing", []string{"/not/here", path}, []string{"x"}, nil)
+		_, _, err := output(t, plan)
+		var failed *StepError
+		if !errors.As(err, &failed) || failed.Errno != want {
+			t.Errorf("%s: error %v, want %v", path, err, want)
+		}
+	}
+}
+
+func TestToleratedErrorIsNoticedAndDecides(t *testing.T) {
+	plan := shell("pwd",
+		Chdir("trying", "/nowhere").Tolerate(unix.ENOENT).Notice().To("tried"),
+		Chdir("falling back", "/usr").If("tried", unix.ENOENT),
+		Chdir("not falling back", "/etc").If("tried", unix.EPERM))
+	r, w, _ := os.Pipe()
+	p, err := Start(plan, Options{Stdout: w, Maps: ownIDs()})
+	w.Close()
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, _ := io.ReadAll(r)
+	p.Wait()
+	if string(text) != "/usr\n" {
+		t.Errorf("working folder %q", text)
+	}
+	if len(p.Notices) != 1 || p.Notices[0].Errno != unix.ENOENT {
+		t.Errorf("notices %v", p.Notices)
+	}
+}
+
+func TestInitIsShut(t *testing.T) {
+	script := `for f in environ maps mem auxv stack; do cat /proc/1/$f >/dev/null 2>&1 && echo open $f; done
+		for f in exe root cwd fd/0 ns/user; do readlink /proc/1/$f >/dev/null && echo open $f; done
+		cat /proc/1/comm; tr -d '\0' </proc/1/cmdline`
+	plan := shell(script, NewFilesystem("mounting proc", "proc", "proc", 0)...)
+	plan.Init = append(plan.Init, MoveMountTo("mounting proc", "proc", "/proc"))
+	text, _, err := output(t, plan)
+	if err != nil {
+		t.Fatal(err)
+	}
+	comm, argv, _ := strings.Cut(text, "\n")
+	if comm != "sbx-init" || !strings.HasPrefix("sbx-init", argv) {
+		t.Errorf("of PID 1 is seen: %q", text)
+	}
+}
+
+func TestNoDescriptorLeaks(t *testing.T) {
+	leak, err := os.Open("/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer leak.Close()
+	unix.FcntlInt(leak.Fd(), unix.F_SETFD, 0)
+	text, _, err := output(t, shell("ls /proc/self/fd"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	// 3 is the folder that ls reads.
+	if text != "0\n1\n2\n3\n" {
+		t.Errorf("descriptors inside: %q", text)
+	}
+}
+
+func TestEndOfTheCloningThreadIsNotTheEnd(t *testing.T) {
+	r, w, _ := os.Pipe()
+	started := make(chan *Process)
+	go func() {
+		runtime.LockOSThread() // never unlocked: the thread ends with this goroutine
+		p, err := Start(shell("sleep 0.4; echo alive"), Options{Stdout: w, Maps: ownIDs()})
+		if err != nil {
+			t.Error(err)
+		}
+		started <- p
+	}()
+	p := <-started
+	w.Close()
+	text, _ := io.ReadAll(r)
+	status, err := p.Wait()
+	if string(text) != "alive\n" || status != 0 || err != nil {
+		t.Errorf("said %q, status %v, error %v", text, status, err)
+	}
+}
+
+func TestHangUpEndsAll(t *testing.T) {
+	r, w, _ := os.Pipe()
+	p, err := Start(shell("setsid sleep 600 & sleep 600"), Options{Stdout: w, Maps: ownIDs()})
+	w.Close()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.abandon()
+	ended := make(chan bool)
+	go func() { io.ReadAll(r); close(ended) }()
+	select {
+	case <-ended:
+	case <-time.After(10 * time.Second):
+		t.Fatal("processes live on after the hang-up")
+	}
+}
+
+func TestStartEndsAtTheBarrier(t *testing.T) {
+	asked := errors.New("asked to")
+	var pid int
+	_, err := Start(shell("true"), Options{Maps: ownIDs(), AtBarrier: func(p int) error { pid = p; return asked }})
+	if !errors.Is(err, asked) {
+		t.Fatalf("error %v", err)
+	}
+	if err := unix.Kill(pid, 0); err != unix.ESRCH {
+		t.Errorf("the child is still there: %v", err)
+	}
+}

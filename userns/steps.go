@@ -1,0 +1,312 @@
+package userns
+
+import (
+	"encoding/binary"
+
+	"golang.org/x/sys/unix"
+)
+
+// cwd is AT_FDCWD as an argument.
+func cwd() Arg {
+	at := unix.AT_FDCWD
+	return Num(uintptr(at), "AT_FDCWD")
+}
+
+func step(do string, nr uintptr, args ...Arg) Step {
+	return Step{Do: do, call: call(nr), args: args}
+}
+
+// Barrier waits until the supervisor opens the next barrier; the supervisor's end ends the walk.
+func Barrier(do string) Step { return Step{Do: do, call: opBarrier} }
+
+// Send hands the descriptor in slot to the supervisor, which finds it in Process.Files.
+func Send(do string, slot Slot) Step {
+	return Step{Do: do, call: opSend, args: []Arg{FromSlot(slot)}}
+}
+
+// How names what Open opens and how: openat2(2).
+type How struct {
+	Flags   int
+	Mode    uint32
+	Resolve uint64
+}
+
+func (h How) arg() Arg {
+	return Words(flags(uintptr(h.Flags|unix.O_CLOEXEC), openFlags), Num(uintptr(h.Mode)),
+		flags(uintptr(h.Resolve), resolveFlags))
+}
+
+const (
+	sizeofHow       = 24 // struct open_how, openat2(2)
+	sizeofMountAttr = 32 // struct mount_attr, mount_setattr(2)
+)
+
+// Open opens an absolute path of the mount namespace that the walk is in.
+func Open(do, path string, how How) Step {
+	return step(do, unix.SYS_OPENAT2, cwd(), Str(path), how.arg(), Num(sizeofHow))
+}
+
+// OpenAt opens path below the descriptor in dir.
+func OpenAt(do string, dir Slot, path string, how How) Step {
+	return step(do, unix.SYS_OPENAT2, FromSlot(dir), Str(path), how.arg(), Num(sizeofHow))
+}
+
+// CloneTree makes a detached copy of the mounts at the descriptor in slot: open_tree(2).
+func CloneTree(do string, slot Slot, recursive bool) Step {
+	bits := uintptr(unix.OPEN_TREE_CLONE | unix.OPEN_TREE_CLOEXEC | unix.AT_EMPTY_PATH)
+	if recursive {
+		bits |= unix.AT_RECURSIVE
+	}
+	return step(do, unix.SYS_OPEN_TREE, FromSlot(slot), Str(""), flags(bits, treeFlags))
+}
+
+// SetMountAttr sets MOUNT_ATTR_* bits on the mount at the descriptor in slot: mount_setattr(2).
+func SetMountAttr(do string, slot Slot, recursive bool, set uint64) Step {
+	bits := uintptr(unix.AT_EMPTY_PATH)
+	if recursive {
+		bits |= unix.AT_RECURSIVE
+	}
+	attr := Words(flags(uintptr(set), mountAttrFlags), Num(0), Num(0), Num(0))
+	return step(do, unix.SYS_MOUNT_SETATTR, FromSlot(slot), Str(""), flags(bits, treeFlags), attr,
+		Num(sizeofMountAttr))
+}
+
+// MoveMount attaches the detached mount in tree on top of what target holds: move_mount(2).
+func MoveMount(do string, tree, target Slot) Step {
+	return step(do, unix.SYS_MOVE_MOUNT, FromSlot(tree), Str(""), FromSlot(target), Str(""),
+		Num(unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH, "F_EMPTY_PATH|T_EMPTY_PATH"))
+}
+
+// MoveMountTo attaches the detached mount in tree at an absolute path.
+func MoveMountTo(do string, tree Slot, path string) Step {
+	return step(do, unix.SYS_MOVE_MOUNT, FromSlot(tree), Str(""), cwd(), Str(path),
+		Num(unix.MOVE_MOUNT_F_EMPTY_PATH, "F_EMPTY_PATH"))
+}
+
+// MountOption is one key of fsconfig(2); an empty value is a flag.
+type MountOption struct{ Key, Value string }
+
+// NewFilesystem makes a detached mount of a new file system of the kind fstype and leaves it in
+// slot, by fsopen(2), fsconfig(2) and fsmount(2).
+func NewFilesystem(do, fstype string, slot Slot, attr uint64, options ...MountOption) []Step {
+	context := slot + ".fs"
+	steps := []Step{step(do, unix.SYS_FSOPEN, Str(fstype), Num(unix.FSOPEN_CLOEXEC, "FSOPEN_CLOEXEC")).To(context)}
+	for _, o := range options {
+		steps = append(steps, fsOption(do, context, o))
+	}
+	return append(steps,
+		step(do, unix.SYS_FSCONFIG, FromSlot(context), Num(unix.FSCONFIG_CMD_CREATE, "CMD_CREATE"), Num(0, "NULL"), Num(0, "NULL"), Num(0)),
+		step(do, unix.SYS_FSMOUNT, FromSlot(context), Num(unix.FSMOUNT_CLOEXEC, "FSMOUNT_CLOEXEC"), flags(uintptr(attr), mountAttrFlags)).To(slot))
+}
+
+func fsOption(do string, context Slot, o MountOption) Step {
+	if o.Value == "" {
+		return step(do, unix.SYS_FSCONFIG, FromSlot(context), Num(unix.FSCONFIG_SET_FLAG, "SET_FLAG"),
+			Str(o.Key), Num(0, "NULL"), Num(0))
+	}
+	return step(do, unix.SYS_FSCONFIG, FromSlot(context), Num(unix.FSCONFIG_SET_STRING, "SET_STRING"),
+		Str(o.Key), Str(o.Value), Num(0))
+}
+
+// Mount is the old mount(2), needed for propagation and, where mount_setattr(2) is missing, for
+// remounts. An empty source or fstype is NULL.
+func Mount(do, source, target, fstype string, bits uintptr) Step {
+	return step(do, unix.SYS_MOUNT, orNull(source), Str(target), orNull(fstype), flags(bits, mountFlags), Num(0, "NULL"))
+}
+
+func orNull(s string) Arg {
+	if s == "" {
+		return Num(0, "NULL")
+	}
+	return Str(s)
+}
+
+// Mkdir makes a folder below the descriptor in dir; one that exists is no error.
+func Mkdir(do string, dir Slot, path string, mode uint32) Step {
+	return step(do, unix.SYS_MKDIRAT, FromSlot(dir), Str(path), Num(uintptr(mode), octal(mode))).Tolerate(unix.EEXIST)
+}
+
+// CreateFile makes a new file below the descriptor in dir and leaves it, open for writing, in slot.
+func CreateFile(do string, dir Slot, path string, mode uint32, slot Slot) Step {
+	return OpenAt(do, dir, path, How{
+		Flags: unix.O_WRONLY | unix.O_CREAT | unix.O_NOFOLLOW, Mode: mode,
+		Resolve: unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_BENEATH,
+	}).To(slot)
+}
+
+// Write writes data to the descriptor in slot. Files in memory take it whole or fail.
+func Write(do string, slot Slot, data string) Step {
+	return step(do, unix.SYS_WRITE, FromSlot(slot), Bytes([]byte(data), quoteShort(data)), Num(uintptr(len(data))))
+}
+
+// Symlink makes a symbolic link below the descriptor in dir.
+func Symlink(do, target string, dir Slot, path string) Step {
+	return step(do, unix.SYS_SYMLINKAT, Str(target), FromSlot(dir), Str(path))
+}
+
+// Unlink removes a file below the descriptor in dir.
+func Unlink(do string, dir Slot, path string) Step {
+	return step(do, unix.SYS_UNLINKAT, FromSlot(dir), Str(path), Num(0))
+}
+
+// Chown gives a path below the descriptor in dir to ids of the user namespace.
+func Chown(do string, dir Slot, path string, uid, gid uint32) Step {
+	return step(do, unix.SYS_FCHOWNAT, FromSlot(dir), Str(path), Num(uintptr(uid)), Num(uintptr(gid)),
+		Num(unix.AT_SYMLINK_NOFOLLOW, "AT_SYMLINK_NOFOLLOW"))
+}
+
+// Close closes the descriptor in slot.
+func Close(do string, slot Slot) Step { return step(do, unix.SYS_CLOSE, FromSlot(slot)) }
+
+// Chdir changes the working folder.
+func Chdir(do, path string) Step { return step(do, unix.SYS_CHDIR, Str(path)) }
+
+// Fchdir changes the working folder to the descriptor in slot.
+func Fchdir(do string, slot Slot) Step { return step(do, unix.SYS_FCHDIR, FromSlot(slot)) }
+
+// PivotRoot makes the working folder the root and stacks the old root on it: pivot_root(2), "NOTES".
+func PivotRoot(do string) Step { return step(do, unix.SYS_PIVOT_ROOT, Str("."), Str(".")) }
+
+// Detach unmounts path with all below it, lazily: umount2(2), MNT_DETACH.
+func Detach(do, path string) Step {
+	return step(do, unix.SYS_UMOUNT2, Str(path), Num(unix.MNT_DETACH, "MNT_DETACH"))
+}
+
+// Umask sets the file mode creation mask.
+func Umask(do string, mask uint32) Step {
+	return step(do, unix.SYS_UMASK, Num(uintptr(mask), octal(mask)))
+}
+
+// Unshare leaves the namespaces named by CLONE_NEW* bits for new ones.
+func Unshare(do string, bits uintptr) Step {
+	return step(do, unix.SYS_UNSHARE, flags(bits, cloneFlags))
+}
+
+// SetNS enters the namespace in slot, which has to be of this kind.
+func SetNS(do string, slot Slot, kind uintptr) Step {
+	return step(do, unix.SYS_SETNS, FromSlot(slot), flags(kind, cloneFlags))
+}
+
+// SetGroups replaces the supplementary groups by none.
+func SetGroups(do string) Step {
+	return step(do, unix.SYS_SETGROUPS, Num(0), Num(0, "NULL"))
+}
+
+// SetHostname sets the host name of the UTS namespace.
+func SetHostname(do, name string) Step {
+	return step(do, unix.SYS_SETHOSTNAME, Str(name), Num(uintptr(len(name))))
+}
+
+// SetDomainname sets the NIS domain name of the UTS namespace.
+func SetDomainname(do, name string) Step {
+	return step(do, unix.SYS_SETDOMAINNAME, Str(name), Num(uintptr(len(name))))
+}
+
+// LoopbackUp brings the interface lo up: netdevice(7), SIOCSIFFLAGS.
+func LoopbackUp(do string) []Step {
+	request := make([]byte, 40) // struct ifreq
+	copy(request, "lo")
+	binary.NativeEndian.PutUint16(request[unix.IFNAMSIZ:], unix.IFF_UP|unix.IFF_RUNNING)
+	return []Step{
+		step(do, unix.SYS_SOCKET, Num(unix.AF_INET, "AF_INET"), Num(unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, "SOCK_DGRAM|SOCK_CLOEXEC"), Num(0)).To("netdevice"),
+		step(do, unix.SYS_IOCTL, FromSlot("netdevice"), Num(unix.SIOCSIFFLAGS, "SIOCSIFFLAGS"), Bytes(request, "{lo, IFF_UP|IFF_RUNNING}")),
+		Close(do, "netdevice"),
+	}
+}
+
+// Prctl is prctl(2) with one argument; text is how operation and argument print.
+func Prctl(do string, operation, argument uintptr, text string) Step {
+	return step(do, unix.SYS_PRCTL, Num(operation, text), Num(argument), Num(0), Num(0), Num(0))
+}
+
+// NewSessionKeyring joins a fresh anonymous session keyring: keyctl(2), KEYCTL_JOIN_SESSION_KEYRING.
+func NewSessionKeyring(do string) Step {
+	return step(do, unix.SYS_KEYCTL, Num(unix.KEYCTL_JOIN_SESSION_KEYRING, "KEYCTL_JOIN_SESSION_KEYRING"), Num(0, "NULL"))
+}
+
+// SetCapabilities sets the effective, permitted and inheritable sets to these bits: capset(2).
+func SetCapabilities(do string, bits uint64) Step {
+	header := make([]byte, 8)
+	binary.NativeEndian.PutUint32(header, unix.LINUX_CAPABILITY_VERSION_3)
+	data := make([]byte, 24)
+	for half := range 2 {
+		word := uint32(bits >> (32 * half))
+		for set := range 3 {
+			binary.NativeEndian.PutUint32(data[half*12+set*4:], word)
+		}
+	}
+	return step(do, unix.SYS_CAPSET, Bytes(header, "{_LINUX_CAPABILITY_VERSION_3, 0}"), Bytes(data, capText(bits)))
+}
+
+// Seccomp installs a filter: seccomp(2), SECCOMP_SET_MODE_FILTER.
+func Seccomp(do string, filter []unix.SockFilter) Step {
+	code := make([]byte, 0, len(filter)*unix.SizeofSockFilter)
+	for _, f := range filter {
+		code = binary.NativeEndian.AppendUint16(code, f.Code)
+		code = append(code, f.Jt, f.Jf)
+		code = binary.NativeEndian.AppendUint32(code, f.K)
+	}
+	program := Words(Num(uintptr(len(filter))), Bytes(code, "filter"))
+	return step(do, unix.SYS_SECCOMP, Num(unix.SECCOMP_SET_MODE_FILTER, "SECCOMP_SET_MODE_FILTER"), Num(0), program)
+}
+
+// SetLimit sets a resource limit: prlimit(2). soft and hard are in the unit of the resource.
+func SetLimit(do string, resource int, name string, soft, hard uint64) Step {
+	return step(do, unix.SYS_PRLIMIT64, Num(0), Num(uintptr(resource), name),
+		Words(Num(uintptr(soft)), Num(uintptr(hard))), Num(0, "NULL"))
+}
+
+// OpenTerminal opens a new pseudo terminal of the devpts at the descriptor in pts, sets its window
+// size, and leaves its two ends in master and slave: pty(7), ioctl_tty(2).
+func OpenTerminal(do string, pts, master, slave Slot, size unix.Winsize) []Step {
+	window := make([]byte, 8)
+	for i, v := range []uint16{size.Row, size.Col, size.Xpixel, size.Ypixel} {
+		binary.NativeEndian.PutUint16(window[2*i:], v)
+	}
+	peer := uintptr(unix.O_RDWR | unix.O_NOCTTY | unix.O_CLOEXEC)
+	return []Step{
+		OpenAt(do, pts, "ptmx", How{Flags: unix.O_RDWR | unix.O_NOCTTY, Resolve: unix.RESOLVE_NO_SYMLINKS}).To(master),
+		step(do, unix.SYS_IOCTL, FromSlot(master), Num(unix.TIOCSPTLCK, "TIOCSPTLCK"), Bytes(make([]byte, 4), "[0]")),
+		step(do, unix.SYS_IOCTL, FromSlot(master), Num(unix.TIOCGPTPEER, "TIOCGPTPEER"), flags(peer, openFlags)).To(slave),
+		step(do, unix.SYS_IOCTL, FromSlot(master), Num(unix.TIOCSWINSZ, "TIOCSWINSZ"), Bytes(window, "&winsize")),
+	}
+}
+
+// SetSession makes the process the leader of a new session: setsid(2).
+func SetSession(do string) Step { return step(do, unix.SYS_SETSID) }
+
+// ControllingTerminal makes the terminal in slot the session's own: ioctl_tty(2), TIOCSCTTY.
+func ControllingTerminal(do string, slot Slot) Step {
+	return step(do, unix.SYS_IOCTL, FromSlot(slot), Num(unix.TIOCSCTTY, "TIOCSCTTY"), Num(0))
+}
+
+// Dup makes the descriptor fd a copy of the one in slot, without close-on-exec: dup2(2).
+func Dup(do string, slot Slot, fd int) Step {
+	return step(do, unix.SYS_DUP3, FromSlot(slot), Num(uintptr(fd)), Num(0))
+}
+
+// CloseOnExec marks every descriptor from first on close-on-exec: close_range(2).
+func CloseOnExec(do string, first int) Step {
+	return step(do, unix.SYS_CLOSE_RANGE, Num(uintptr(first)), Num(^uintptr(0)&0xffffffff, "~0U"),
+		Num(unix.CLOSE_RANGE_CLOEXEC, "CLOSE_RANGE_CLOEXEC"))
+}
+
+// notFound are the errors of an execve attempt after which the next folder of PATH is tried, as
+// execvpe(3) does.
+var notFound = []unix.Errno{unix.ENOENT, unix.ENOTDIR, unix.EACCES}
+
+// Exec executes the first of paths that can be executed, with argv and envp; a file without a
+// known format is given to /bin/sh, as execvp(3) does. The steps end the walk either way: with
+// EACCES where a file was found that may not be executed, else with ENOENT.
+func Exec(do string, paths, argv, envp []string) []Step {
+	var steps []Step
+	args, env := Vector(argv), Vector(envp)
+	for _, path := range paths {
+		slot := Slot("exec " + path)
+		steps = append(steps, step(do, unix.SYS_EXECVE, Str(path), args, env).
+			Tolerate(append(notFound, unix.ENOEXEC)...).To(slot))
+		script := Vector(append([]string{"/bin/sh", path}, argv[1:]...))
+		steps = append(steps, step(do, unix.SYS_EXECVE, Str("/bin/sh"), script, env).If(slot, unix.ENOEXEC))
+	}
+	return append(steps, Step{Do: do, call: opFail})
+}
