@@ -23,6 +23,7 @@ func HostArch() Arch { return Arch(runtime.GOARCH) }
 type abi struct {
 	arch  Arch
 	audit uint32 // AUDIT_ARCH_*, include/uapi/linux/audit.h
+	limit uint32 // the first number that is no native call
 	exits []exit
 }
 
@@ -36,14 +37,15 @@ type exit struct {
 // architecture has a number this high.
 const x32Bit = 1 << 30
 
-// abis has exit and exit_group by the tables of the kernel: arch/x86/entry/syscalls/syscall_32.tbl (and
-// syscall_64.tbl for x32), arch/arm/tools/syscall.tbl.
+// abis has the exits by the tables of the kernel: arch/x86/entry/syscalls/syscall_32.tbl (syscall_64.tbl for
+// x32) and arch/arm/tools/syscall.tbl; exit first, then exit_group. The limit of amd64 is 512 since kernels
+// before 5.4 took the x32 calls of their own, 512 to 547, without the bit too (seccomp(2)): 514 is an ioctl.
 var abis = []abi{
-	{AMD64, unix.AUDIT_ARCH_X86_64, []exit{
+	{AMD64, unix.AUDIT_ARCH_X86_64, 512, []exit{
 		{unix.AUDIT_ARCH_I386, 1}, {unix.AUDIT_ARCH_I386, 252},
 		{unix.AUDIT_ARCH_X86_64, x32Bit | 60}, {unix.AUDIT_ARCH_X86_64, x32Bit | 231},
 	}},
-	{ARM64, unix.AUDIT_ARCH_AARCH64, []exit{{unix.AUDIT_ARCH_ARM, 1}, {unix.AUDIT_ARCH_ARM, 248}}},
+	{ARM64, unix.AUDIT_ARCH_AARCH64, x32Bit, []exit{{unix.AUDIT_ARCH_ARM, 1}, {unix.AUDIT_ARCH_ARM, 248}}},
 }
 
 func abiOf(arch Arch) (abi, bool) {

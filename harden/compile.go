@@ -3,6 +3,7 @@ package harden
 import (
 	"encoding/binary"
 	"fmt"
+	"maps"
 	"slices"
 
 	"golang.org/x/sys/unix"
@@ -85,12 +86,17 @@ func resolve(p Policy, arch Arch) ([]span, error) {
 	if err != nil {
 		return nil, err
 	}
-	spans := []span{{0, decision{final: p.Default}}}
-	for _, nr := range sortedKeys(byNumber) {
+	unnamed := decision{final: p.Default}
+	var spans []span
+	next := uint32(0)
+	for _, nr := range slices.Sorted(maps.Keys(byNumber)) {
+		if nr > next {
+			spans = appendSpan(spans, span{next, unnamed})
+		}
 		spans = appendSpan(spans, span{nr, decide(byNumber[nr], p.Default)})
-		spans = appendSpan(spans, span{nr + 1, decision{final: p.Default}})
+		next = nr + 1
 	}
-	return spans, nil
+	return appendSpan(spans, span{next, unnamed}), nil
 }
 
 // rulesByNumber checks the policy on the way. A name that only another architecture has is left out; one that
@@ -137,15 +143,6 @@ func (a Action) check() error {
 	return nil
 }
 
-func sortedKeys(m map[uint32][]Rule) []uint32 {
-	keys := make([]uint32, 0, len(m))
-	for k := range m {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
-	return keys
-}
-
 // decide ends at the first rule without conditions: the ones after it are never asked.
 func decide(rules []Rule, final Action) decision {
 	for i, r := range rules {
@@ -158,16 +155,11 @@ func decide(rules []Rule, final Action) decision {
 
 // appendSpan merges neighbours of one answer, which keeps the search shallow.
 func appendSpan(spans []span, s span) []span {
-	last := &spans[len(spans)-1]
-	if last.start == s.start {
-		spans, last = spans[:len(spans)-1], nil
-		if len(spans) == 0 {
-			return []span{s}
+	if len(spans) > 0 {
+		last := spans[len(spans)-1].decision
+		if last.constant() && s.decision.constant() && last.final == s.decision.final {
+			return spans
 		}
-		last = &spans[len(spans)-1]
-	}
-	if last.decision.constant() && s.decision.constant() && last.decision.final == s.decision.final {
-		return spans
 	}
 	return append(spans, s)
 }
@@ -225,21 +217,12 @@ func (a *assembler) jump(op uint16, k uint32, yes, no label) label {
 	return a.emit(unix.BPF_JMP|op|unix.BPF_K, k, uint8(a.distance(yes)), uint8(a.distance(no)))
 }
 
-// then makes the place the next instruction of what is written from here on.
-func (a *assembler) then(to label) label {
-	if a.distance(to) == 0 {
-		return to
-	}
-	return a.emit(unix.BPF_JMP|unix.BPF_JA, uint32(a.distance(to)), 0, 0)
-}
-
 // program is all of it, from its end to its beginning.
 func (a *assembler) program(target abi, spans []span, foreign Action) {
 	other := a.otherABI(target, foreign)
 	high := a.highNumber(target, foreign)
 	native := a.search(spans)
-	native = a.jump(unix.BPF_JGE, x32Bit, high, native)
-	a.then(native)
+	a.jump(unix.BPF_JGE, target.limit, high, native)
 	native = a.load(offNr)
 	a.jump(unix.BPF_JEQ, target.audit, native, other)
 	a.load(offArch)
@@ -253,15 +236,14 @@ func (a *assembler) otherABI(target abi, foreign Action) label {
 		if len(exits) == 0 {
 			continue
 		}
-		no := at
-		a.then(a.oneOf(exits, a.ret(foreign)))
-		at = a.jump(unix.BPF_JEQ, audit, a.load(offNr), no)
+		a.oneOf(exits, a.ret(foreign))
+		at = a.jump(unix.BPF_JEQ, audit, a.load(offNr), at)
 	}
 	return at
 }
 
-// highNumber answers native calls with numbers from x32Bit up: x32 on amd64, nothing elsewhere. -1 passes: it
-// is no call, but what a tracer writes to make the kernel skip one (ptrace(2)), and debuggers work.
+// highNumber answers calls with numbers that are not native: x32 on amd64, nothing elsewhere. -1 passes: it is
+// no call, but what a tracer writes to make the kernel skip one (ptrace(2)), and debuggers work.
 func (a *assembler) highNumber(target abi, foreign Action) label {
 	return a.oneOf(append(target.exitsOf(target.audit), ^uint32(0)), a.ret(foreign))
 }

@@ -1,0 +1,359 @@
+package harden
+
+import (
+	"embed"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+var (
+	update = flag.Bool("update", false, "rewrite the golden files")
+	//go:embed testdata
+	testdata embed.FS
+)
+
+var bothArchs = []Arch{AMD64, ARM64}
+
+// sigchld is the exit signal in the flags of clone(2).
+const sigchld = uint64(unix.SIGCHLD)
+
+// mustCompile also holds the program to what the kernel demands of one (bpf_check_classic).
+func mustCompile(t *testing.T, p Policy, arch Arch) []unix.SockFilter {
+	t.Helper()
+	filter, err := Compile(p, arch)
+	if err != nil {
+		t.Fatalf("%s: %v", arch, err)
+	}
+	if n := len(filter); n > 0 && filter[n-1].Code&7 != unix.BPF_RET {
+		t.Fatalf("%s: the last instruction is no return", arch)
+	}
+	for pc, in := range filter {
+		if in.Code&7 == unix.BPF_JMP && max(targets(pc, in)[0], targets(pc, in)[len(targets(pc, in))-1]) >= len(filter) {
+			t.Fatalf("%s: the jump at %d leaves the program", arch, pc)
+		}
+	}
+	return filter
+}
+
+// check compares the compiled program with the policy for one call.
+func check(t *testing.T, p Policy, arch Arch, filter []unix.SockFilter, c call) {
+	t.Helper()
+	got, err := interpret(filter, c)
+	if err != nil {
+		t.Fatalf("%s %+v: %v\n%s", arch, c, err, Disassemble(filter))
+	}
+	if want := expected(p, arch, ENOSYS, c); got.verdict != want.verdict() {
+		t.Fatalf("%s %+v: %s, want %s\n%+v\n%s", arch, c, answer(got.verdict), answer(want.verdict()), p, Disassemble(filter))
+	}
+}
+
+func TestDefaultAnswers(t *testing.T) {
+	const high = 1 << 32
+	for _, test := range []struct {
+		name string
+		args [6]uint64
+		want Action
+	}{
+		{"read", [6]uint64{}, Allow},
+		{"execve", [6]uint64{}, Allow},
+		{"ptrace", [6]uint64{}, Allow},
+		{"setsid", [6]uint64{}, Allow},
+		{"chroot", [6]uint64{}, Allow},
+		{"clone", [6]uint64{sigchld}, Allow},
+		{"clone", [6]uint64{0x3d0f00}, Allow}, // a thread, by glibc
+		{"clone", [6]uint64{0x80 | sigchld}, Allow},
+		{"clone", [6]uint64{unix.CLONE_NEWUSER | sigchld}, EPERM},
+		{"clone", [6]uint64{high | unix.CLONE_NEWNS}, EPERM},
+		{"clone", [6]uint64{unix.CLONE_NEWCGROUP}, EPERM},
+		{"clone3", [6]uint64{}, ENOSYS},
+		{"unshare", [6]uint64{0}, Allow},
+		{"unshare", [6]uint64{unix.CLONE_FS | unix.CLONE_FILES}, Allow},
+		{"unshare", [6]uint64{unix.CLONE_NEWUSER}, EPERM},
+		{"unshare", [6]uint64{unix.CLONE_NEWTIME}, EPERM},
+		{"unshare", [6]uint64{0x100000}, EPERM}, // UNSHARE_EMPTY_MNTNS
+		{"unshare", [6]uint64{high}, EPERM},
+		{"setns", [6]uint64{}, EPERM},
+		{"mount", [6]uint64{}, EPERM},
+		{"umount2", [6]uint64{}, EPERM},
+		{"pivot_root", [6]uint64{}, EPERM},
+		{"open_tree_attr", [6]uint64{}, EPERM},
+		{"keyctl", [6]uint64{}, EPERM},
+		{"io_uring_register", [6]uint64{}, EPERM},
+		{"bpf", [6]uint64{}, EPERM},
+		{"finit_module", [6]uint64{}, EPERM},
+		{"ioctl", [6]uint64{0, unix.TIOCGWINSZ}, Allow},
+		{"ioctl", [6]uint64{0, unix.TIOCSCTTY}, Allow},
+		{"ioctl", [6]uint64{0, unix.TIOCSTI}, EPERM},
+		{"ioctl", [6]uint64{0, high | unix.TIOCSTI}, EPERM},
+		{"ioctl", [6]uint64{0, 0xffffffff<<32 | unix.TIOCLINUX}, EPERM},
+	} {
+		for _, a := range abis {
+			nr, _ := SyscallNumber(a.arch, test.name)
+			wantAnswer(t, a.arch, call{a.audit, uint32(nr), test.args}, test.name, test.want)
+		}
+	}
+}
+
+func TestOtherABIs(t *testing.T) {
+	for _, test := range []struct {
+		arch  Arch
+		audit uint32
+		nr    uint32
+		want  Action
+	}{
+		{AMD64, unix.AUDIT_ARCH_I386, 20, ENOSYS},
+		{AMD64, unix.AUDIT_ARCH_I386, 252, Allow},
+		{AMD64, unix.AUDIT_ARCH_I386, 231, ENOSYS},
+		{AMD64, unix.AUDIT_ARCH_AARCH64, 64, ENOSYS},
+		{AMD64, unix.AUDIT_ARCH_X86_64, x32Bit | 39, ENOSYS},
+		{AMD64, unix.AUDIT_ARCH_X86_64, x32Bit | 231, Allow},
+		{AMD64, unix.AUDIT_ARCH_X86_64, 514, ENOSYS},
+		{AMD64, unix.AUDIT_ARCH_X86_64, 511, Allow},
+		{AMD64, unix.AUDIT_ARCH_X86_64, ^uint32(0), Allow},
+		{AMD64, unix.AUDIT_ARCH_X86_64, 1 << 31, ENOSYS},
+		{ARM64, unix.AUDIT_ARCH_ARM, 20, ENOSYS},
+		{ARM64, unix.AUDIT_ARCH_ARM, 248, Allow},
+		{ARM64, unix.AUDIT_ARCH_I386, 252, ENOSYS},
+		{ARM64, unix.AUDIT_ARCH_AARCH64, 514, Allow},
+		{ARM64, unix.AUDIT_ARCH_AARCH64, x32Bit, ENOSYS},
+		{ARM64, unix.AUDIT_ARCH_AARCH64, ^uint32(0), Allow},
+	} {
+		wantAnswer(t, test.arch, call{audit: test.audit, nr: test.nr}, fmt.Sprintf("%#x of %#x", test.nr, test.audit), test.want)
+	}
+}
+
+func wantAnswer(t *testing.T, arch Arch, c call, name string, want Action) {
+	t.Helper()
+	filter := mustCompile(t, Default(), arch)
+	got, err := interpret(filter, c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.verdict != want.verdict() {
+		t.Errorf("%s: %s %#x: %s, want %s", arch, name, c.args, answer(got.verdict), answer(want.verdict()))
+	}
+	check(t, Default(), arch, filter, c)
+}
+
+// What always passes must not look at arguments, or the kernel cannot answer from its bitmap; where there is
+// no bitmap, the way through the program has to be short.
+func TestPassingIsShort(t *testing.T) {
+	for _, a := range abis {
+		longest := 0
+		filter := mustCompile(t, Default(), a.arch)
+		for nr := range min(a.limit, 1024) {
+			m, err := interpret(filter, call{audit: a.audit, nr: nr})
+			if err != nil {
+				t.Fatal(err)
+			}
+			conditional := map[string]bool{"clone": true, "ioctl": true, "unshare": true}[SyscallName(a.arch, int(nr))]
+			if m.loadedArg != conditional {
+				t.Errorf("%s: %s looks at arguments: %v", a.arch, SyscallName(a.arch, int(nr)), m.loadedArg)
+			}
+			longest = max(longest, m.steps)
+		}
+		t.Logf("%s: %d instructions, %d at most for one call", a.arch, len(filter), longest)
+		if longest > 16 {
+			t.Errorf("%s: %d instructions for one call", a.arch, longest)
+		}
+	}
+}
+
+func TestGolden(t *testing.T) {
+	for _, arch := range bothArchs {
+		name := filepath.Join("testdata", "default_"+string(arch)+".txt")
+		got := Disassemble(mustCompile(t, Default(), arch))
+		if *update {
+			if err := os.WriteFile(name, []byte(got), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			continue
+		}
+		want, err := testdata.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got != string(want) {
+			t.Errorf("%s differs (go test -update writes it anew):\n%s", name, got)
+		}
+	}
+}
+
+func TestOffIsNoProgram(t *testing.T) {
+	for _, p := range []Policy{{}, Off(), {Rules: []Rule{{Syscalls: []string{"read"}}}}} {
+		if filter, err := Compile(p, HostArch()); filter != nil || err != nil {
+			t.Errorf("%+v: %v, %v", p, filter, err)
+		}
+	}
+}
+
+// A rule with conditions for every call makes a program in which much is far away.
+func TestLongJumps(t *testing.T) {
+	for _, arch := range bothArchs {
+		p := bigPolicy()
+		filter := mustCompile(t, p, arch)
+		if !strings.Contains(Disassemble(filter), "  ja  ") {
+			t.Fatalf("%s: no long jump in %d instructions", arch, len(filter))
+		}
+		a, _ := abiOf(arch)
+		for nr := range uint32(600) {
+			for arg := range uint64(5) {
+				check(t, p, arch, filter, call{a.audit, nr, [6]uint64{arg, arg, 0, arg << 32}})
+			}
+		}
+	}
+}
+
+func bigPolicy() Policy {
+	p := Policy{Name: "big", Default: ENOSYS}
+	for i, row := range syscalls {
+		when := []Condition{ArgIs(0, uint32(i%5)), ArgMaskIs(1, 7, uint32(i%3)), Arg64HasAny(3, 3<<32)}
+		p.Rules = append(p.Rules, Rule{Action: Action(i % 40), Syscalls: []string{row.name}, When: when[i%3:]})
+	}
+	return p
+}
+
+func TestCompileRefuses(t *testing.T) {
+	rule := func(c Condition) Policy {
+		return Policy{Name: "x", Default: EPERM, Rules: []Rule{{Syscalls: []string{"read"}, When: []Condition{c}}}}
+	}
+	huge := Policy{Name: "x", Default: EPERM}
+	for i := range 3000 {
+		huge.Rules = append(huge.Rules, Rule{Syscalls: []string{"read"}, When: []Condition{ArgIs(0, uint32(i+1))}})
+	}
+	for _, test := range []struct {
+		policy Policy
+		arch   Arch
+		want   string
+	}{
+		{Default(), "riscv64", `no table of system calls for architecture "riscv64"`},
+		{Policy{Name: "x", Rules: []Rule{{Action: EPERM, Syscalls: []string{"raed"}}}}, AMD64, `no system call is called "raed"`},
+		{rule(ArgIs(6, 1)), AMD64, "there are six"},
+		{rule(ArgIs(-1, 1)), AMD64, "there are six"},
+		{rule(ArgMaskIs(0, 1, 2)), ARM64, "outside of mask"},
+		{Policy{Name: "x", Default: 4096}, AMD64, "out of range"},
+		{Policy{Name: "x", Rules: []Rule{{Action: -2, Syscalls: []string{"read"}}}}, AMD64, "out of range"},
+		{huge, AMD64, "the kernel takes 4096"},
+	} {
+		_, err := Compile(test.policy, test.arch)
+		if err == nil || !strings.Contains(err.Error(), test.want) {
+			t.Errorf("%v, want %q", err, test.want)
+		}
+	}
+}
+
+// A name that only the other architecture has is no error: there is nothing to refuse here.
+func TestCallOfOtherArchitecture(t *testing.T) {
+	p := Policy{Name: "x", Rules: []Rule{{Action: EPERM, Syscalls: []string{"open", "openat"}}}}
+	if text := Disassemble(mustCompile(t, p, ARM64)); !strings.Contains(text, "56 openat") {
+		t.Error(text)
+	}
+}
+
+func TestEncode(t *testing.T) {
+	got := Encode([]unix.SockFilter{{Code: 0x0115, Jt: 1, Jf: 2, K: 0x12345678}})
+	if want := "\x15\x01\x01\x02\x78\x56\x34\x12"; string(got) != want {
+		t.Errorf("%x", got)
+	}
+}
+
+// FuzzCompile lets the bytes choose a policy and calls, and compares the program with the policy.
+func FuzzCompile(f *testing.F) {
+	random := rand.New(rand.NewPCG(1, 2))
+	for range 400 {
+		seed := make([]byte, 100+random.IntN(900))
+		for i := range seed {
+			seed[i] = byte(random.Uint32())
+		}
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		c := chooser{data}
+		p, arch := c.policy(), bothArchs[c.below(2)]
+		if p.open() {
+			return
+		}
+		filter := mustCompile(t, p, arch)
+		for range 60 {
+			check(t, p, arch, filter, c.call(p, arch))
+		}
+	})
+}
+
+// A chooser draws decisions from bytes, noughts after the last.
+type chooser struct{ data []byte }
+
+func (c *chooser) byte() byte {
+	if len(c.data) == 0 {
+		return 0
+	}
+	b := c.data[0]
+	c.data = c.data[1:]
+	return b
+}
+
+func (c *chooser) below(n int) int { return (int(c.byte())<<8 | int(c.byte())) % n }
+
+func (c *chooser) action() Action { return []Action{Allow, Kill, EPERM, ENOSYS, 4095}[c.below(5)] }
+
+func (c *chooser) policy() Policy {
+	p := Policy{Name: "fuzz", Default: c.action()}
+	for range c.below(30) {
+		r := Rule{Action: c.action()}
+		first := c.below(len(syscalls))
+		for _, row := range syscalls[first:min(first+1+c.below(4), len(syscalls))] {
+			r.Syscalls = append(r.Syscalls, row.name)
+		}
+		for range c.below(3) {
+			r.When = append(r.When, c.condition())
+		}
+		p.Rules = append(p.Rules, r)
+	}
+	return p
+}
+
+// interesting are values at which halves, masks and signs go wrong.
+var interesting = []uint64{0, 1, 2, 0xff, 0x5412, 1 << 31, 1<<32 - 1, 1 << 32, 1<<32 | 0x5412, 1<<32 | 1, 1 << 63, ^uint64(0), 0xffffffff << 32}
+
+func (c *chooser) value() uint64 { return interesting[c.below(len(interesting))] }
+
+func (c *chooser) condition() Condition {
+	mask, value, arg := c.value(), c.value(), c.below(6)
+	made := []Condition{
+		ArgIs(arg, uint32(value)), ArgMaskIs(arg, uint32(mask), uint32(mask&value)), ArgHasAny(arg, uint32(mask)),
+		Arg64Is(arg, value), Arg64MaskIs(arg, mask, mask&value), Arg64HasAny(arg, mask),
+	}[c.below(6)]
+	if c.below(2) == 1 {
+		return made.Not()
+	}
+	return made
+}
+
+// call prefers numbers that the policy names, and their neighbours.
+func (c *chooser) call(p Policy, arch Arch) call {
+	a, _ := abiOf(arch)
+	out := call{audit: a.audit, nr: uint32(c.below(600))}
+	if len(p.Rules) > 0 && c.below(4) > 0 {
+		names := p.Rules[c.below(len(p.Rules))].Syscalls
+		nr, _ := SyscallNumber(arch, names[c.below(len(names))])
+		out.nr = uint32(nr + c.below(3) - 1)
+	}
+	if c.below(10) == 0 {
+		out.nr |= x32Bit
+	}
+	if c.below(10) == 0 {
+		out.audit = []uint32{unix.AUDIT_ARCH_I386, unix.AUDIT_ARCH_ARM, unix.AUDIT_ARCH_X86_64, 0}[c.below(4)]
+		out.nr = []uint32{1, 252, 248, 20}[c.below(4)]
+	}
+	for i := range out.args {
+		out.args[i] = c.value()
+	}
+	return out
+}
