@@ -14,20 +14,20 @@ type manager struct {
 	packages map[string]string
 }
 
-// Names checked in each distribution's package index. pasta comes in the source package passt everywhere.
+// The names are those of each distribution's package index; pasta comes in the package passt everywhere.
 var managers = []manager{
 	{[]string{"debian", "ubuntu"}, "apt-get install",
-		map[string]string{"newuidmap": "uidmap", "newgidmap": "uidmap", "getsubids": "uidmap", "systemctl": "dbus-user-session",
+		map[string]string{"newuidmap": "uidmap", "newgidmap": "uidmap", "getsubids": "uidmap", "user-bus": "dbus-user-session",
 			"pasta": "passt", "apparmor_parser": "apparmor", "mount": "mount"}},
 	{[]string{"fedora", "rhel", "centos", "rocky", "almalinux"}, "dnf install",
 		map[string]string{"newuidmap": "shadow-utils", "newgidmap": "shadow-utils", "getsubids": "shadow-utils-subid",
-			"pasta": "passt", "mount": "util-linux", "systemctl": "dbus-daemon"}},
+			"pasta": "passt", "mount": "util-linux", "user-bus": "dbus-daemon"}},
 	{[]string{"arch"}, "pacman -S",
 		map[string]string{"newuidmap": "shadow", "newgidmap": "shadow", "getsubids": "shadow", "pasta": "passt",
-			"apparmor_parser": "apparmor", "mount": "util-linux", "systemctl": "dbus"}},
+			"apparmor_parser": "apparmor", "mount": "util-linux", "user-bus": "dbus"}},
 	{[]string{"suse", "opensuse"}, "zypper install",
 		map[string]string{"newuidmap": "shadow", "newgidmap": "shadow", "getsubids": "shadow", "pasta": "passt",
-			"apparmor_parser": "apparmor-parser", "mount": "util-linux", "systemctl": "dbus-1"}},
+			"apparmor_parser": "apparmor-parser", "mount": "util-linux", "user-bus": "dbus-1"}},
 	{[]string{"alpine"}, "apk add",
 		map[string]string{"newuidmap": "shadow-uidmap", "newgidmap": "shadow-uidmap", "getsubids": "shadow-subids",
 			"pasta": "passt", "mount": "util-linux"}},

@@ -95,6 +95,14 @@ func missing(found, means, mend string) Finding {
 	return Finding{Status: Missing, Found: found, Means: means, Mend: mend}
 }
 
+// softened makes a finding of something missing one of something that sbx can do without.
+func (f Finding) softened() Finding {
+	if f.Status == Missing {
+		f.Status = Weaker
+	}
+	return f
+}
+
 func unknown(found, means string) Finding {
 	return Finding{Status: Unknown, Found: found, Means: means}
 }
