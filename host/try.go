@@ -1,7 +1,6 @@
 package host
 
 import (
-	"bytes"
 	"context"
 	"os"
 	"os/exec"
@@ -16,13 +15,8 @@ const tryLimit = 5 * time.Second
 // cleanEnv keeps the texts of programs in English, and their behaviour free of the caller's settings.
 var cleanEnv = []string{"PATH=/usr/bin:/usr/sbin:/bin:/sbin:/usr/local/bin", "LC_ALL=C"}
 
-// tryCommand runs a program of the host and gives the first line of what it says.
-func tryCommand(name string, args ...string) (said string, err error) {
-	return tryInside(0, name, args...)
-}
-
-// tryInside runs a program of the host in new namespaces. With a user namespace the caller is root in it, by a map of
-// its own id alone, which needs no helper.
+// tryInside runs a program of the host in new namespaces, or in none for no flags, and gives the telling line of its
+// output. With a user namespace the caller is root in it, by a map of its own id alone, which needs no helper.
 func tryInside(flags uintptr, name string, args ...string) (said string, err error) {
 	path, err := FindHelper(name)
 	if err != nil {
@@ -39,12 +33,22 @@ func tryInside(flags uintptr, name string, args ...string) (said string, err err
 		cmd.SysProcAttr.GidMappings = []syscall.SysProcIDMap{{HostID: os.Getgid(), Size: 1}}
 	}
 	out, err := cmd.CombinedOutput()
-	return firstLine(out), err
+	return tellingLine(out, name), err
 }
 
-func firstLine(out []byte) string {
-	line, _, _ := bytes.Cut(bytes.TrimSpace(out), []byte("\n"))
-	return strings.TrimSpace(string(line))
+// tellingLine is the line in which a program tells its version, since some warn before they answer or tell those of
+// their libraries as well, or else just the first.
+func tellingLine(out []byte, program string) (line string) {
+	for l := range strings.Lines(strings.TrimSpace(string(out))) {
+		l = strings.TrimSpace(l)
+		if strings.HasPrefix(l, program) && strings.Contains(l, "version") {
+			return l
+		}
+		if line == "" {
+			line = l
+		}
+	}
+	return line
 }
 
 // whatFailed prefers what the program said to its bare exit status.
