@@ -17,7 +17,7 @@ build:
 install:
 	@test -x bin/sbx || { echo "run \`make build\` first"; exit 1; }
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man1
-	install -m 755 bin/* $(DESTDIR)$(PREFIX)/bin/
+	install -m 755 $(patsubst cmd/%,bin/%,$(wildcard cmd/*)) $(DESTDIR)$(PREFIX)/bin/
 	install -m 644 docs/man/sbx.1 $(DESTDIR)$(PREFIX)/share/man/man1/
 	install -d $(DESTDIR)$(PREFIX)/share/bash-completion/completions $(DESTDIR)$(PREFIX)/share/zsh/site-functions \
 		$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
@@ -25,8 +25,12 @@ install:
 	bin/sbx completion zsh > $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_sbx
 	bin/sbx completion fish > $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/sbx.fish
 	@if [ -d "$(DESTDIR)/etc/apparmor.d" ]; then \
-		sed 's|/usr/local/bin/sbx|$(PREFIX)/bin/sbx|g' packaging/apparmor/sbx > "$(DESTDIR)/etc/apparmor.d/sbx" && \
+		sed 's|^\(@{sbx_path} = \).*|\1$(PREFIX)/bin/sbx|' packaging/apparmor/sbx > "$(DESTDIR)/etc/apparmor.d/sbx" && \
 		chmod 644 "$(DESTDIR)/etc/apparmor.d/sbx" && echo "installed $(DESTDIR)/etc/apparmor.d/sbx"; \
+	fi
+	@if [ -e "$(DESTDIR)/etc/apparmor.d/abi/4.0" ]; then \
+		install -d "$(DESTDIR)/etc/apparmor.d/sbx.d" && \
+		install -m 644 packaging/apparmor/sbx.d/* "$(DESTDIR)/etc/apparmor.d/sbx.d/"; \
 	fi
 	@if [ -z "$(DESTDIR)" ] && [ -f /etc/apparmor.d/sbx ] && [ "$$(id -u)" = 0 ] && \
 		[ "$$(cat /sys/module/apparmor/parameters/enabled 2>/dev/null)" = Y ]; then \
@@ -56,8 +60,10 @@ bench:
 	@rm -rf bin/bench.d
 	@$(SUDO) $(STAGE)/bin/bench -dir $(STAGE)/bin
 
-demo: build
-	@examples/hostile/demo.sh bin/sbx
+demo:
+	@$(GO) build -trimpath -o bin/demo/ ./cmd/sbx ./examples/hostile/server
+	@mv bin/demo/server bin/demo/demo-server
+	@examples/hostile/demo.sh bin/demo/sbx
 
 lint:
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo "gofmt these files"; exit 1; }

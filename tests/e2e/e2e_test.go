@@ -132,14 +132,27 @@ func setUp(e *testscript.Env, me string) error {
 	return nil
 }
 
+// condition knows who runs the script, and which attacks this machine lets through without a sandbox: only those
+// have a control.
 func condition(cond, me string) (bool, error) {
 	switch cond {
 	case "user", "nosub", "root":
 		return cond == me, nil
 	case "i386":
 		return exists("/proc/sys/abi/vsyscall32") || exists("/proc/sys/abi/ldt16"), nil
+	case "io_uring":
+		return readWord("/proc/sys/kernel/io_uring_disabled") == "0", nil
+	case "userfaultfd":
+		return exists("/proc/sys/vm/unprivileged_userfaultfd"), nil
+	case "tiocsti":
+		return readWord("/proc/sys/dev/tty/legacy_tiocsti") != "0", nil
 	}
 	return false, fmt.Errorf("unknown condition %q", cond)
+}
+
+func readWord(path string) string {
+	b, _ := os.ReadFile(path)
+	return strings.TrimSpace(string(b))
 }
 
 func exists(path string) bool {

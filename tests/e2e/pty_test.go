@@ -24,7 +24,7 @@ import (
 //	expect REGEXP    wait until what the terminal showed since the last match matches
 //	send TEXT        type TEXT, a Go string without its quotes (\r is Enter, \x03 is Ctrl-C)
 //	resize COLSxROWS
-//	signal NAME PID-FILE   TERM, KILL, ... to the process whose number stands in the file
+//	signal NAME CMDLINE   TERM, KILL, ... to the processes with exactly this command line
 //	modes            remember the terminal's modes now
 //	restored         they must be the same again
 //	status N         the command must have ended with N; must be the last line
@@ -47,6 +47,12 @@ func cmdPty(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	defer term.close()
 	for n, line := range strings.Split(strings.TrimSpace(ts.ReadFile(args[0])), "\n") {
+		line = os.Expand(line, func(name string) string {
+			if name == "TOKEN" {
+				return ts.Getenv(name)
+			}
+			return "$" + name
+		})
 		if err := term.step(line); err != nil {
 			ts.Fatalf("%s:%d: %s: %v\nthe terminal showed:\n%s", args[0], n+1, line, err, term.all.String())
 		}
@@ -168,16 +174,20 @@ func (t *terminal) expect(text string) error {
 }
 
 func (t *terminal) signal(text string) error {
-	name, file, _ := strings.Cut(text, " ")
-	b, err := os.ReadFile(filepath.Join(t.cmd.Dir, file))
-	if err != nil {
-		return err
+	name, cmdline, _ := strings.Cut(text, " ")
+	n := 0
+	for _, p := range withToken(cmdline) {
+		if p.cmdline == cmdline {
+			n++
+			if err := unix.Kill(p.pid, unix.SignalNum("SIG"+name)); err != nil {
+				return err
+			}
+		}
 	}
-	pid, err := strconv.Atoi(strings.TrimSpace(string(b)))
-	if err != nil || pid < 2 {
-		return fmt.Errorf("no process number in %s: %q", file, b)
+	if n == 0 {
+		return errors.New("no such process")
 	}
-	return unix.Kill(pid, unix.SignalNum("SIG"+name))
+	return nil
 }
 
 func (t *terminal) getModes() (unix.Termios, error) {
