@@ -1,6 +1,16 @@
 package profiles
 
-import "errors"
+import (
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+)
 
 // Options says where to load from.
 type Options struct {
@@ -22,20 +32,405 @@ type Loaded struct {
 	Grants  []Grant // what the merged profile asks for beyond the default sandbox
 }
 
+// Entries lists every value of the merged profile with its origin, in the
+// order of the schema.
+func (l *Loaded) Entries() []Entry { return entriesOf(profileKeys, &l.Profile) }
+
+//go:embed builtin/*.toml
+var builtins embed.FS
+
+const hostProfile = "host"
+
+// loader carries what stays the same while the layers are read.
+type loader struct{ Options }
+
 // Load reads all layers, merges them and holds the project's file against the
-// user's own layers. Its errors are Errors (places in files), *GrantError (the
-// project's file asks for more than the user's own profiles give) or plain.
-func Load(o Options) (*Loaded, error) { return nil, errors.New("not built yet") }
+// user's own layers. The layers, from the bottom: the built-in profile host;
+// the user's default profile (config.toml says which); the profile of -p; the
+// project's sbx.toml with its variant of the name of -p; the flags.
+//
+// A name that both the user and the project know means both: the user's
+// profile in the user's layer, and the project's variant on top, which may
+// only tighten. So no project can take a name away from the user.
+//
+// Paths of the project's read, write and mounts come back with their symlinks
+// resolved: what was compared is what is to be mounted, following none.
+//
+// Its errors are Errors (places in files), *GrantError (the project's file
+// asks for more than the user's own layers give) or plain.
+func Load(o Options) (*Loaded, error) {
+	l := &loader{o}
+	config, err := l.config()
+	if err != nil {
+		return nil, err
+	}
+	defaults, err := l.defaults(config)
+	if err != nil {
+		return nil, err
+	}
+	user, named, err := l.userLayer(defaults, config)
+	if err != nil {
+		return nil, err
+	}
+	merged, err := l.withProject(user, named)
+	if err != nil {
+		return nil, err
+	}
+	if o.Flags != nil {
+		merge(merged, o.Flags)
+	}
+	grants := Wider(defaults, merged, o.Project.Dir, o.Protected)
+	return &Loaded{Profile: *merged, Config: config, Grants: grants}, nil
+}
+
+// Defaults returns the default sandbox.
+func Defaults() (*Profile, error) {
+	text, err := builtins.ReadFile("builtin/" + hostProfile + ".toml")
+	if err != nil {
+		return nil, fmt.Errorf("reading the built-in profile %q: %w", hostProfile, err)
+	}
+	o := Origin{Layer: LayerDefault, File: "built-in " + hostProfile}
+	return parseProfile(string(text), o, base{})
+}
+
+func (l *loader) defaults(c Config) (*Profile, error) {
+	p, err := Defaults()
+	if err == nil && c.Limits.Enforce.Set {
+		p.Limits.Enforce = c.Limits.Enforce
+	}
+	return p, err
+}
+
+func (l *loader) config() (Config, error) {
+	if l.ConfigHome == "" {
+		return Config{}, nil
+	}
+	path := filepath.Join(l.ConfigHome, "config.toml")
+	text, err := readOwn(path)
+	if absent(err) {
+		return Config{}, nil
+	}
+	o := Origin{Layer: LayerUser, File: path}
+	if err != nil {
+		return Config{}, fileError(o, err)
+	}
+	return parseConfig(text, o, base{dir: l.ConfigHome, home: l.Home})
+}
+
+func absent(err error) bool { return errors.Is(err, fs.ErrNotExist) }
+
+// fileError gives what is wrong with a whole file its place.
+func fileError(o Origin, err error) error {
+	var f *fault
+	if errors.As(err, &f) {
+		return Errors{errorAt(o, f)}
+	}
+	return fmt.Errorf("reading %s: %w", o, err)
+}
+
+// userLayer lays the user's default profile and that of -p over the defaults;
+// named reports whether -p named one of the user's.
+func (l *loader) userLayer(defaults *Profile, c Config) (user *Profile, named bool, err error) {
+	name, at := hostProfile, Origin{}
+	if c.Profile.Set {
+		name, at = c.Profile.V, c.Profile.From
+	}
+	own, found, err := l.profile(name, nil)
+	if err != nil {
+		return nil, false, err
+	}
+	if !found {
+		return nil, false, l.unknown(at, name, nil)
+	}
+	user = &Profile{}
+	merge(user, defaults)
+	merge(user, own)
+	if l.Name == "" {
+		return user, false, nil
+	}
+	named, err = l.layNamed(user, own)
+	return user, named, err
+}
+
+// layNamed lays what -p names over the user's layer: a profile of that name,
+// then a variant of it in the default profile.
+func (l *loader) layNamed(user, own *Profile) (bool, error) {
+	if !isName(l.Name) {
+		return false, Errors{errorAt(flagP, faultf(nameHint, "no name of a profile: %q", l.Name))}
+	}
+	p, found, err := l.profile(l.Name, nil)
+	if err != nil {
+		return false, err
+	}
+	if found {
+		merge(user, p)
+	}
+	if v, ok := own.Variants[l.Name]; ok {
+		merge(user, v)
+		found = true
+	}
+	return found, nil
+}
+
+var flagP = Origin{Layer: LayerFlag, Flag: "-p"}
+
+const maxChain = 32
+
+// profile reads a profile of the user's, or a built-in one, on top of what it
+// extends. The built-in host adds nothing: it lies beneath everything.
+func (l *loader) profile(name string, chain []string) (p *Profile, found bool, err error) {
+	if slices.Contains(chain, name) && chain[len(chain)-1] != name {
+		return nil, false, faultf("", "extends itself: %s", strings.Join(append(chain, name), " -> "))
+	}
+	if len(chain) >= maxChain {
+		return nil, false, faultf("", "extends more than %d profiles, one through the other", maxChain)
+	}
+	p, found, err = l.read(name, chain)
+	if err != nil || !found || !p.Extends.Set {
+		return p, found, err
+	}
+	base, err := l.extended(p.Extends, append(slices.Clone(chain), name))
+	if err != nil {
+		return nil, false, err
+	}
+	merge(base, p)
+	return base, true, nil
+}
+
+// extended reads what `extends` names, and places what is wrong at it.
+func (l *loader) extended(name Val[string], chain []string) (*Profile, error) {
+	p, found, err := l.profile(name.V, chain)
+	var f *fault
+	switch {
+	case errors.As(err, &f):
+		return nil, Errors{errorAt(name.From, f)}
+	case err != nil:
+		return nil, err
+	case !found:
+		return nil, l.unknown(name.From, name.V, nil)
+	}
+	return p, nil
+}
+
+// read reads one profile. One that extends its own name means the built-in.
+func (l *loader) read(name string, chain []string) (*Profile, bool, error) {
+	own := len(chain) > 0 && chain[len(chain)-1] == name
+	if l.ConfigHome != "" && !own {
+		path := filepath.Join(l.ConfigHome, "profiles", name+".toml")
+		text, err := readOwn(path)
+		if !absent(err) {
+			p, err := l.parseOwn(path, text, err)
+			return p, true, err
+		}
+	}
+	if name == hostProfile {
+		return &Profile{}, true, nil
+	}
+	text, err := builtins.ReadFile("builtin/" + name + ".toml")
+	if err != nil {
+		return nil, false, nil
+	}
+	p, err := parseProfile(string(text), Origin{Layer: LayerUser, File: "built-in " + name}, base{home: l.Home, project: l.Project.Dir})
+	return p, true, err
+}
+
+func (l *loader) parseOwn(path, text string, err error) (*Profile, error) {
+	o := Origin{Layer: LayerUser, File: path}
+	if err != nil {
+		return nil, fileError(o, err)
+	}
+	return parseProfile(text, o, base{dir: filepath.Dir(path), home: l.Home, project: l.Project.Dir})
+}
+
+// unknown says that there is no profile of a name, and which is near.
+func (l *loader) unknown(at Origin, name string, project *Profile) error {
+	names := []string{hostProfile}
+	for _, glob := range []struct {
+		fsys fs.FS
+		dir  string
+	}{{builtins, "builtin"}, {os.DirFS(l.ConfigHome), "profiles"}} {
+		files, _ := fs.Glob(glob.fsys, glob.dir+"/*.toml")
+		for _, f := range files {
+			names = append(names, strings.TrimSuffix(filepath.Base(f), ".toml"))
+		}
+	}
+	if project != nil {
+		names = append(names, sortedNames(project.Variants)...)
+	}
+	slices.Sort(names)
+	return Errors{errorAt(at, faultf(didYouMean(name, slices.Compact(names)), "no profile of the name %q", name))}
+}
+
+// withProject lays the project's file over the user's layer, if it only
+// tightens.
+func (l *loader) withProject(user *Profile, named bool) (*Profile, error) {
+	mine, err := l.projectLayer()
+	if err != nil {
+		return nil, err
+	}
+	if v, ok := mine.Variants[l.Name]; ok && l.Name != "" {
+		merge(mine, v)
+	} else if l.Name != "" && !named {
+		return nil, l.unknown(flagP, l.Name, mine)
+	}
+	pin(mine)
+	if grants := newComparison(user, l.Project.Dir, l.Protected).grants(mine); len(grants) > 0 {
+		return nil, &GrantError{File: l.Project.File(), Grants: grants}
+	}
+	merged := &Profile{}
+	merge(merged, user)
+	merge(merged, mine)
+	return merged, nil
+}
+
+// projectLayer reads the project's file on top of what it extends. What comes
+// by `extends` counts as the project's own wish, even from a profile of the
+// user's: the user did not choose it for this project.
+func (l *loader) projectLayer() (*Profile, error) {
+	if !l.Project.HasFile {
+		return &Profile{}, nil
+	}
+	o := Origin{Layer: LayerProject, File: l.Project.File()}
+	text, err := readProject(l.Project.Dir, ProjectFile)
+	if err != nil {
+		return nil, fileError(o, err)
+	}
+	p, err := parseProfile(text, o, base{dir: l.Project.Dir, home: l.Home, project: l.Project.Dir})
+	if err != nil || !p.Extends.Set {
+		return p, err
+	}
+	ext, err := l.extended(p.Extends, nil)
+	if err != nil {
+		return nil, err
+	}
+	ext.Variants = nil
+	stamp(ext, func(o *Origin) { *o = p.Extends.From; o.Via = p.Extends.V })
+	merge(ext, p)
+	return ext, nil
+}
+
+// pin resolves the symlinks of the paths that a project names, so that none
+// can be swapped between the comparison and the mount.
+func pin(p *Profile) {
+	pinPaths(p.Files.Read.Items)
+	pinPaths(p.Files.Write.Items)
+	for i, m := range p.Files.Mounts.Items {
+		if r, ok := resolve(m.V.Src); ok {
+			p.Files.Mounts.Items[i].V.Src = r.path
+		}
+	}
+	for name, t := range p.Tasks {
+		pin(&t.Profile)
+		p.Tasks[name] = t
+	}
+}
+
+func pinPaths(items []Val[string]) {
+	for i, item := range items {
+		if r, ok := resolve(item.V); ok {
+			items[i].V = r.path
+		}
+	}
+}
+
+// stamp changes every origin of a profile, those of tasks included.
+func stamp(p *Profile, change func(*Origin)) {
+	for _, k := range profileKeys {
+		k.stamp(p, change)
+	}
+	for name, t := range p.Tasks {
+		change(&t.Run.From)
+		stamp(&t.Profile, change)
+		p.Tasks[name] = t
+	}
+}
+
+// merge lays src over dst by the rule of each key; tasks and variants go by
+// name, as a whole.
+func merge(dst, src *Profile) {
+	for _, k := range profileKeys {
+		k.merge(dst, src)
+	}
+	if src.Extends.Set {
+		dst.Extends = src.Extends
+	}
+	dst.Tasks = mergeNamed(dst.Tasks, src.Tasks)
+	dst.Variants = mergeNamed(dst.Variants, src.Variants)
+}
+
+func mergeNamed[T any](dst, src map[string]T) map[string]T {
+	if src == nil {
+		return dst
+	}
+	out := maps.Clone(dst)
+	if out == nil {
+		out = map[string]T{}
+	}
+	maps.Copy(out, src)
+	return out
+}
 
 // Flag is one flag of the command line that speaks for a key of the profile.
 type Flag struct {
 	Name   string   // as typed: "--net", "-v"
 	Key    string   // as in "network.mode"
-	Values []string // one for a scalar
+	Values []string // of a scalar the last one counts
 }
 
 // FromFlags checks flags as the keys of a profile are checked. Relative paths
-// are relative to dir, the folder that the command was typed in.
+// are relative to dir, the folder that the command was typed in. A mount whose
+// source has no slash is a volume.
 func FromFlags(flags []Flag, dir, home string) (*Profile, error) {
-	return nil, errors.New("not built yet")
+	p := &Profile{}
+	var errs Errors
+	for _, f := range flags {
+		src := &source{origin: Origin{Layer: LayerFlag, Flag: f.Name}, base: base{dir: dir, home: home, project: dir, flag: true}}
+		one := &Profile{}
+		for _, part := range f.split() {
+			part.read(src, one)
+		}
+		merge(p, one)
+		errs = append(errs, src.errs...)
+	}
+	if len(errs) == 0 {
+		errs = checkLater(p)
+	}
+	return p, errs.orNil()
+}
+
+// split parts the volumes from the mounts.
+func (f Flag) split() []Flag {
+	if f.Key != "files.mounts" {
+		return []Flag{f}
+	}
+	volumes := Flag{Name: f.Name, Key: "files.volumes"}
+	mounts := Flag{Name: f.Name, Key: f.Key}
+	for _, v := range f.Values {
+		if src, _, _ := strings.Cut(v, ":"); src != "" && isVolume(src) {
+			volumes.Values = append(volumes.Values, v)
+		} else {
+			mounts.Values = append(mounts.Values, v)
+		}
+	}
+	return []Flag{mounts, volumes}
+}
+
+func (f Flag) read(src *source, dst *Profile) {
+	if len(f.Values) == 0 {
+		return
+	}
+	i := slices.IndexFunc(profileKeys, func(k key[Profile]) bool { return k.path() == f.Key })
+	if i < 0 {
+		src.fail(pos{}, faultf("", "no such key of a profile %q", f.Key))
+		return
+	}
+	var raw any = f.Values[len(f.Values)-1]
+	if profileKeys[i].many() {
+		list := make([]any, len(f.Values))
+		for j, v := range f.Values {
+			list[j] = v
+		}
+		raw = list
+	}
+	profileKeys[i].read(node{raw: raw, at: &place{}, src: src}, dst)
 }

@@ -1,15 +1,124 @@
 package profiles
 
-import "errors"
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// ProjectFile is the name of the profile that a project carries.
+const ProjectFile = "sbx.toml"
 
 // Project is the folder that a run is about.
 type Project struct {
 	Dir       string // absolute, symlinks resolved
 	HasFile   bool   // an sbx.toml lies in Dir and may be read
 	HoldsHome bool   // Dir is home, / or another folder above home: no project to write to
-	Skipped   string // an sbx.toml or .git that ended the search since another user owns it
+	Skipped   string // an sbx.toml, .git or folder that ended the search since another user owns it
+}
+
+// File is the path of the project's profile, "" without one.
+func (p Project) File() string {
+	if !p.HasFile {
+		return ""
+	}
+	return filepath.Join(p.Dir, ProjectFile)
 }
 
 // FindProject finds the nearest folder upwards from cwd with an sbx.toml or a
-// .git, else cwd.
-func FindProject(cwd, home string) (Project, error) { return Project{}, errors.New("not built yet") }
+// .git, else cwd. The search stops below home, at a mount point, and at a
+// folder or file that another user owns: a shared folder's owner must not get
+// to say what the project is.
+func FindProject(cwd, home string) (Project, error) {
+	dir, err := realDir(cwd)
+	if err != nil {
+		return Project{}, fmt.Errorf("finding the project of %q: %w", cwd, err)
+	}
+	if r, err := realDir(home); home != "" && err == nil {
+		home = r
+	}
+	p := search(dir, home)
+	p.HoldsHome = p.Dir == "/" || home != "" && within(home, p.Dir)
+	return p, nil
+}
+
+func realDir(path string) (string, error) {
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return "", err
+	}
+	return filepath.EvalSymlinks(abs)
+}
+
+func search(cwd, home string) Project {
+	for dir := cwd; ; dir = filepath.Dir(dir) {
+		if dir != cwd && (dir == "/" || dir == home) {
+			return Project{Dir: cwd}
+		}
+		if foreign(dir) {
+			return Project{Dir: cwd, Skipped: skipped(dir)}
+		}
+		p, found := at(dir)
+		if p.Skipped != "" {
+			p.Dir = cwd
+		}
+		if found {
+			return p
+		}
+		if dir == "/" || isMountPoint(dir) {
+			return Project{Dir: cwd}
+		}
+	}
+}
+
+// at looks for the marks of a project in one folder.
+func at(dir string) (Project, bool) {
+	for _, mark := range []string{ProjectFile, ".git"} {
+		path := filepath.Join(dir, mark)
+		if !exists(path) {
+			continue
+		}
+		if foreign(path) {
+			return Project{Skipped: path}, true
+		}
+		return Project{Dir: dir, HasFile: mark == ProjectFile}, true
+	}
+	return Project{}, false
+}
+
+// skipped names what a folder of another user's has that would have counted.
+func skipped(dir string) string {
+	for _, mark := range []string{ProjectFile, ".git"} {
+		if path := filepath.Join(dir, mark); exists(path) {
+			return path
+		}
+	}
+	return ""
+}
+
+func foreign(path string) bool {
+	fi, err := os.Lstat(path)
+	if err != nil {
+		return true
+	}
+	st, ok := fi.Sys().(*syscall.Stat_t)
+	return !ok || int(st.Uid) != os.Geteuid()
+}
+
+// isMountPoint asks statx, and where the kernel does not know (before 5.8)
+// whether the parent lies on another device.
+func isMountPoint(dir string) bool {
+	var sx unix.Statx_t
+	err := unix.Statx(unix.AT_FDCWD, dir, unix.AT_SYMLINK_NOFOLLOW, unix.STATX_BASIC_STATS, &sx)
+	if err == nil && sx.Attributes_mask&unix.STATX_ATTR_MOUNT_ROOT != 0 {
+		return sx.Attributes&unix.STATX_ATTR_MOUNT_ROOT != 0
+	}
+	var own, parent unix.Stat_t
+	if unix.Lstat(dir, &own) != nil || unix.Lstat(filepath.Dir(dir), &parent) != nil {
+		return true
+	}
+	return own.Dev != parent.Dev
+}

@@ -3,9 +3,9 @@ package profiles
 // Lookup is what Toolchains asks of the host.
 type Lookup struct {
 	Home    string
-	Project string                   // PATH folders below it are left to [files] project
-	Getenv  func(string) string      // the caller's environment
-	Exists  func(path string) bool   // symlinks followed
+	Project string                    // PATH folders below it are left to [files] project
+	Getenv  func(string) string       // the caller's environment
+	Exists  func(path string) bool    // symlinks followed
 	Glob    func(pat string) []string // as filepath.Glob
 }
 

@@ -1,0 +1,131 @@
+package profiles
+
+import (
+	"fmt"
+	"sort"
+	"strconv"
+	"strings"
+	"unicode"
+)
+
+// Error is one thing that is wrong at one place of a file or flag. Error()
+// says all of it in one line; who shows hints on a line of their own takes
+// Place, Msg and Hint.
+type Error struct {
+	File         string
+	Line, Column int    // 0 when the file as a whole is meant
+	Flag         string // instead of File, for a flag
+	Msg          string
+	Hint         string // what to write instead; may be empty
+}
+
+// Place is FILE:LINE:COLUMN, or the flag.
+func (e *Error) Place() string {
+	return Origin{File: e.File, Line: e.Line, Column: e.Column, Flag: e.Flag}.String()
+}
+
+func (e *Error) Error() string {
+	if e.Hint == "" {
+		return e.Place() + ": " + e.Msg
+	}
+	return e.Place() + ": " + e.Msg + "; " + e.Hint
+}
+
+// Errors are several errors in the order of their places.
+type Errors []*Error
+
+func (es Errors) Error() string {
+	lines := make([]string, len(es))
+	for i, e := range es {
+		lines[i] = e.Error()
+	}
+	return strings.Join(lines, "\n")
+}
+
+// Unwrap lets errors.As find each *Error.
+func (es Errors) Unwrap() []error {
+	out := make([]error, len(es))
+	for i, e := range es {
+		out[i] = e
+	}
+	return out
+}
+
+// orNil sorts the errors and turns none into a nil error.
+func (es Errors) orNil() error {
+	if len(es) == 0 {
+		return nil
+	}
+	sort.SliceStable(es, func(i, j int) bool {
+		if es[i].Line != es[j].Line {
+			return es[i].Line < es[j].Line
+		}
+		return es[i].Column < es[j].Column
+	})
+	return es
+}
+
+// String is FILE:LINE:COLUMN, "flag --net", or "the default". A file name that
+// could forge a line of output is quoted.
+func (o Origin) String() string {
+	switch {
+	case o.Flag != "":
+		return "flag " + o.Flag
+	case o.File == "":
+		return "the default"
+	case o.Line == 0:
+		return printable(o.File)
+	}
+	return fmt.Sprintf("%s:%d:%d", printable(o.File), o.Line, o.Column)
+}
+
+// printable quotes a name that holds what a terminal would not show as it is.
+func printable(s string) string {
+	for _, r := range s {
+		if !unicode.IsPrint(r) || r == unicode.ReplacementChar {
+			return strconv.QuoteToASCII(s)
+		}
+	}
+	return s
+}
+
+// GrantError says that the project's own file asks for more than the user's
+// own profiles give.
+type GrantError struct {
+	File   string
+	Grants []Grant
+}
+
+func (e *GrantError) Error() string {
+	lines := []string{printable(e.File) + ": asks for more than your own profiles give"}
+	for _, g := range e.Grants {
+		lines = append(lines, g.From.String()+": "+g.String())
+	}
+	return strings.Join(lines, "\n")
+}
+
+// String is the grant in plain words, without its place.
+func (g Grant) String() string {
+	if g.From.Via == "" {
+		return g.Words
+	}
+	return fmt.Sprintf("%s (by extends = %q)", g.Words, g.From.Via)
+}
+
+// fault is what is wrong with a value, before it has a place.
+type fault struct{ msg, hint string }
+
+func (f *fault) Error() string { return f.msg }
+
+func faultf(hint, format string, args ...any) error {
+	return &fault{msg: fmt.Sprintf(format, args...), hint: hint}
+}
+
+// errorAt gives a fault its place.
+func errorAt(o Origin, err error) *Error {
+	e := &Error{File: o.File, Line: o.Line, Column: o.Column, Flag: o.Flag, Msg: err.Error()}
+	if f, ok := err.(*fault); ok {
+		e.Hint = f.hint
+	}
+	return e
+}
