@@ -8,7 +8,11 @@ import (
 	"testing"
 )
 
-const profileDir = "../packaging/apparmor"
+// The test runs in the folder of its package, in the source tree or a copy of it.
+const (
+	profileDir = "../packaging/apparmor"
+	profile    = profileDir + "/sbx"
+)
 
 // parser is apparmor_parser, told neither to load nor to cache. `make test` installs it, so that its absence is a failure.
 func parser(t *testing.T, args ...string) string {
@@ -24,22 +28,13 @@ func parser(t *testing.T, args ...string) string {
 	return string(out)
 }
 
-func profile(t *testing.T) string {
-	t.Helper()
-	p := filepath.Join(profileDir, "sbx")
-	if _, err := os.Stat(p); err != nil {
-		t.Skip("the test binary runs apart from the source tree")
-	}
-	return p
-}
-
-func TestAppArmorProfileParses(t *testing.T) { parser(t, profile(t)) }
+func TestAppArmorProfileParses(t *testing.T) { parser(t, profile) }
 
 func TestAppArmorProfileIsForSbx(t *testing.T) {
-	if out := parser(t, "--names", profile(t)); !strings.Contains(out, "sbx\n") {
+	if out := parser(t, "--names", profile); !strings.Contains(out, "sbx\n") {
 		t.Errorf("names: %q", out)
 	}
-	b, err := os.ReadFile(profile(t))
+	b, err := os.ReadFile(profile)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,7 +53,7 @@ func TestAppArmorProfileTakesInTheRule(t *testing.T) {
 		t.Fatal(err)
 	}
 	os.RemoveAll(filepath.Join(base, "sbx.d"))
-	if err := os.CopyFS(filepath.Join(base, "sbx.d"), os.DirFS(filepath.Join(filepath.Dir(profile(t)), "sbx.d"))); err != nil {
+	if err := os.CopyFS(filepath.Join(base, "sbx.d"), os.DirFS(profileDir+"/sbx.d")); err != nil {
 		t.Fatal(err)
 	}
 	want := "userns,"
@@ -70,8 +65,8 @@ func TestAppArmorProfileTakesInTheRule(t *testing.T) {
 			}
 		}
 	}
-	parser(t, "--base", base, profile(t))
-	_, body, _ := strings.Cut(parser(t, "--base", base, "--preprocess", profile(t)), "profile sbx")
+	parser(t, "--base", base, profile)
+	_, body, _ := strings.Cut(parser(t, "--base", base, "--preprocess", profile), "profile sbx")
 	if !strings.Contains(body, want) {
 		t.Errorf("the rule %q is not in the profile:\n%s", want, body)
 	}

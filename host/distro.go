@@ -14,23 +14,26 @@ type manager struct {
 	packages map[string]string
 }
 
-// The names are those of each distribution's package index; pasta comes in the package passt everywhere.
-var managers = []manager{
-	{[]string{"debian", "ubuntu"}, "apt-get install",
-		map[string]string{"newuidmap": "uidmap", "newgidmap": "uidmap", "getsubids": "uidmap", "user-bus": "dbus-user-session",
-			"pasta": "passt", "apparmor_parser": "apparmor", "mount": "mount"}},
-	{[]string{"fedora", "rhel", "centos", "rocky", "almalinux"}, "dnf install",
-		map[string]string{"newuidmap": "shadow-utils", "newgidmap": "shadow-utils", "getsubids": "shadow-utils-subid",
-			"pasta": "passt", "mount": "util-linux", "user-bus": "dbus-daemon"}},
-	{[]string{"arch"}, "pacman -S",
-		map[string]string{"newuidmap": "shadow", "newgidmap": "shadow", "getsubids": "shadow", "pasta": "passt",
-			"apparmor_parser": "apparmor", "mount": "util-linux", "user-bus": "dbus"}},
-	{[]string{"suse", "opensuse"}, "zypper install",
-		map[string]string{"newuidmap": "shadow", "newgidmap": "shadow", "getsubids": "shadow", "pasta": "passt",
-			"apparmor_parser": "apparmor-parser", "mount": "util-linux", "user-bus": "dbus-1"}},
-	{[]string{"alpine"}, "apk add",
-		map[string]string{"newuidmap": "shadow-uidmap", "newgidmap": "shadow-uidmap", "getsubids": "shadow-subids",
-			"pasta": "passt", "mount": "util-linux"}},
+// managers is a function, not a variable: maps in a package variable are built at every start of sbx. The names are those of
+// each distribution's package index; pasta comes in the package passt everywhere.
+func managers() []manager {
+	return []manager{
+		{[]string{"debian", "ubuntu"}, "apt-get install",
+			map[string]string{"newuidmap": "uidmap", "newgidmap": "uidmap", "getsubids": "uidmap", "pasta": "passt",
+				"apparmor_parser": "apparmor", "user-bus": "dbus-user-session"}},
+		{[]string{"fedora", "rhel", "centos", "rocky", "almalinux"}, "dnf install",
+			map[string]string{"newuidmap": "shadow-utils", "newgidmap": "shadow-utils", "getsubids": "shadow-utils-subid",
+				"pasta": "passt", "user-bus": "dbus-daemon"}},
+		{[]string{"arch"}, "pacman -S",
+			map[string]string{"newuidmap": "shadow", "newgidmap": "shadow", "getsubids": "shadow", "pasta": "passt",
+				"apparmor_parser": "apparmor", "user-bus": "dbus"}},
+		{[]string{"suse", "opensuse"}, "zypper install",
+			map[string]string{"newuidmap": "shadow", "newgidmap": "shadow", "getsubids": "shadow", "pasta": "passt",
+				"apparmor_parser": "apparmor-parser", "user-bus": "dbus-1"}},
+		{[]string{"alpine"}, "apk add",
+			map[string]string{"newuidmap": "shadow-uidmap", "newgidmap": "shadow-uidmap", "getsubids": "shadow-subids",
+				"pasta": "passt"}},
+	}
 }
 
 // Install is the command that installs a helper program with this distribution's package manager. It is a sentence where the
@@ -53,7 +56,7 @@ func (e *Env) install(program string) string {
 func (e *Env) manager() (manager, bool) {
 	rel := e.osRelease()
 	for _, id := range strings.Fields(rel["ID"] + " " + rel["ID_LIKE"]) {
-		for _, m := range managers {
+		for _, m := range managers() {
 			if slices.Contains(m.ids, id) || strings.HasPrefix(id, "opensuse") && slices.Contains(m.ids, "opensuse") {
 				return m, true
 			}

@@ -34,6 +34,6 @@ func FindHelper(name string) (string, error) {
 }
 
 func executable(path string) bool {
-	st, err := os.Stat(path)
-	return err == nil && st.Mode().IsRegular() && unix.Access(path, unix.X_OK) == nil
+	var st unix.Stat_t
+	return unix.Access(path, unix.X_OK) == nil && unix.Stat(path, &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFREG
 }

@@ -13,8 +13,11 @@ package host
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // Env is the machine as the probes see it. Root is the folder that stands for "/" when a file is read, so that the
@@ -33,6 +36,29 @@ func (e *Env) path(name string) string { return filepath.Join(e.Root, name) }
 func (e *Env) text(name string) (s string, ok bool) {
 	b, err := os.ReadFile(e.path(name))
 	return strings.TrimSpace(string(b)), err == nil
+}
+
+// readProc reads a file that the kernel writes while it is read, and that says of itself that it has no length:
+// os.ReadFile would ask for it in pieces of 512 bytes.
+func readProc(path string) (string, error) {
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return "", &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	defer unix.Close(fd)
+	buf := make([]byte, 0, 1<<14)
+	for {
+		n, err := unix.Read(fd, buf[len(buf):cap(buf)])
+		switch {
+		case err == unix.EINTR:
+			continue
+		case err != nil:
+			return "", &os.PathError{Op: "read", Path: path, Err: err}
+		case n == 0:
+			return string(buf), nil
+		}
+		buf = slices.Grow(buf[:len(buf)+n], 1<<12)
+	}
 }
 
 func (e *Env) number(name string) (n int, ok bool) {

@@ -3,7 +3,6 @@ package host
 import (
 	"fmt"
 	"io"
-	"os"
 	"strconv"
 	"strings"
 
@@ -28,12 +27,11 @@ type Mount struct {
 // The parser is this package's own: moby/sys/mountinfo returns one allocation per field and line through a filter,
 // where 60 lines that slice one string do, at every start.
 func Mounts() ([]Mount, error) {
-	f, err := os.Open("/proc/self/mountinfo")
+	text, err := readProc("/proc/self/mountinfo")
 	if err != nil {
 		return nil, fmt.Errorf("listing mounts: %w", err)
 	}
-	defer f.Close()
-	return ParseMountInfo(f)
+	return parseMounts(text)
 }
 
 // ParseMountInfo reads the text of a mountinfo file.
@@ -42,7 +40,10 @@ func ParseMountInfo(r io.Reader) ([]Mount, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading mountinfo: %w", err)
 	}
-	text := string(b)
+	return parseMounts(string(b))
+}
+
+func parseMounts(text string) ([]Mount, error) {
 	mounts := make([]Mount, 0, strings.Count(text, "\n"))
 	for line := range strings.Lines(text) {
 		m, ok := parseMount(strings.TrimSuffix(line, "\n"))
@@ -160,7 +161,20 @@ func Hidepid() (string, error) {
 	return hidepidOf(mounts), err
 }
 
-var hidepidNames = map[string]string{"0": "off", "1": "noaccess", "2": "invisible", "4": "ptraceable"}
+// hidepidName turns the number of a kernel before 5.8 into the name that later ones write.
+func hidepidName(v string) string {
+	switch v {
+	case "0":
+		return "off"
+	case "1":
+		return "noaccess"
+	case "2":
+		return "invisible"
+	case "4":
+		return "ptraceable"
+	}
+	return v
+}
 
 func hidepidOf(mounts []Mount) string {
 	m, ok := MountOf(mounts, "/proc")
@@ -169,10 +183,7 @@ func hidepidOf(mounts []Mount) string {
 	}
 	for o := range strings.SplitSeq(m.SuperOptions, ",") {
 		if v, ok := strings.CutPrefix(o, "hidepid="); ok {
-			if name, ok := hidepidNames[v]; ok {
-				return name
-			}
-			return v
+			return hidepidName(v)
 		}
 	}
 	return "off"

@@ -2,7 +2,6 @@ package host
 
 import (
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 )
@@ -13,11 +12,11 @@ import (
 // The kernel lists what was bound from the caller's network namespace, by the name that was given to bind(2): sockets
 // of other network namespaces, relative names and sockets that were moved since are not seen.
 func Sockets() ([]string, error) {
-	b, err := os.ReadFile("/proc/net/unix")
+	text, err := readProc("/proc/net/unix")
 	if err != nil {
 		return nil, fmt.Errorf("listing the host's unix sockets: %w", err)
 	}
-	return parseSockets(string(b)), nil
+	return parseSockets(text), nil
 }
 
 // parseSockets reads "NUM: REFCOUNT PROTOCOL FLAGS TYPE ST INODE PATH". The path is raw bytes: with a newline in it a
