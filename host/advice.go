@@ -78,8 +78,9 @@ const (
 	whyUsernsClone = "user namespaces are shut to ordinary users (kernel.unprivileged_userns_clone=0)"
 )
 
-// advices is read from above: for one step and errno the first row whose condition holds is the answer. The reasons are those
-// of clone(2), user_namespaces(7), mount(2), pivot_root(2), setns(2), keyctl(2) and of the distributions' own knobs.
+// advices is read from above: for one step and errno the first row whose condition holds is the answer. The reasons
+// are those of clone(2), user_namespaces(7), mount(2), pivot_root(2), setns(2), keyctl(2) and of the distributions'
+// own knobs.
 var advices = []advice{
 	{step: StepClone, errno: syscall.EPERM, when: usernsCloneOff, why: whyUsernsClone, mend: usernsOn, root: true},
 	{step: StepClone, errno: syscall.EPERM, when: appArmorRestricts, why: whyAppArmor, mend: loadProfile, root: true},

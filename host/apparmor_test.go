@@ -14,7 +14,8 @@ const (
 	profile    = profileDir + "/sbx"
 )
 
-// parser is apparmor_parser, told neither to load nor to cache. `make test` installs it, so that its absence is a failure.
+// parser is apparmor_parser, told neither to load nor to cache. `make test` installs it, so that its absence is a
+// failure.
 func parser(t *testing.T, args ...string) string {
 	t.Helper()
 	path, err := FindHelper("apparmor_parser")
@@ -45,8 +46,8 @@ func TestAppArmorProfileIsForSbx(t *testing.T) {
 	}
 }
 
-// With sbx.d installed the profile grants userns. An older parser cannot read that rule, so it gets stand-ins which show that both files are
-// taken in at their places.
+// With sbx.d installed the profile grants userns. An older parser cannot read that rule, so it gets stand-ins which
+// show that both files are taken in at their places.
 func TestAppArmorProfileTakesInTheRule(t *testing.T) {
 	base := t.TempDir()
 	if err := os.CopyFS(base, os.DirFS("/etc/apparmor.d")); err != nil {

@@ -14,8 +14,8 @@ type manager struct {
 	packages map[string]string
 }
 
-// managers is a function, not a variable: maps in a package variable are built at every start of sbx. The names are those of
-// each distribution's package index; pasta comes in the package passt everywhere.
+// managers is a function, not a variable: maps in a package variable are built at every start of sbx. The names are
+// those of each distribution's package index; pasta comes in the package passt everywhere.
 func managers() []manager {
 	return []manager{
 		{[]string{"debian", "ubuntu"}, "apt-get install",
@@ -36,8 +36,8 @@ func managers() []manager {
 	}
 }
 
-// Install is the command that installs a helper program with this distribution's package manager. It is a sentence where the
-// distribution is not a known one.
+// Install is the command that installs a helper program with this distribution's package manager. It is a sentence
+// where the distribution is not a known one.
 func Install(program string) string { return Here().install(program) }
 
 func (e *Env) install(program string) string {

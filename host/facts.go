@@ -24,8 +24,18 @@ func maxUserNamespacesZero(e *Env) bool {
 // that does not refuse it, which the current label shows.
 func appArmorRestricts(e *Env) bool {
 	n, ok := e.number("/proc/sys/kernel/apparmor_restrict_unprivileged_userns")
+	label := appArmorLabel(e)
+	return ok && n == 1 && e.UID != 0 &&
+		(label == "" || strings.HasPrefix(label, "unconfined") || strings.HasPrefix(label, "unprivileged_userns"))
+}
+
+// appArmorLabel is the caller's; attr/current may be another security module's where two are in use.
+func appArmorLabel(e *Env) string {
+	if label, ok := e.text("/proc/self/attr/apparmor/current"); ok {
+		return label
+	}
 	label, _ := e.text("/proc/self/attr/current")
-	return ok && n == 1 && e.UID != 0 && (label == "" || strings.HasPrefix(label, "unconfined") || strings.HasPrefix(label, "unprivileged_userns"))
+	return label
 }
 
 func selinuxEnforces(e *Env) bool {

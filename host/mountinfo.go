@@ -115,8 +115,8 @@ var lockable = []struct {
 	{"noatime", unix.MS_NOATIME}, {"nodiratime", unix.MS_NODIRATIME}, {"relatime", unix.MS_RELATIME},
 }
 
-// LockedFlags are the mount(2) flags that a remount inside a user namespace must repeat, or it gets EPERM. A mount that shows none
-// of noatime and relatime is strictatime, whose flag is repeated for the same reason.
+// LockedFlags are the mount(2) flags that a remount inside a user namespace must repeat, or it gets EPERM. A mount
+// that shows none of noatime and relatime is strictatime, whose flag is repeated for the same reason.
 func (m Mount) LockedFlags() (flags uintptr) {
 	for _, l := range lockable {
 		if m.Has(l.option) {

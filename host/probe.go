@@ -28,7 +28,8 @@ type Finding struct {
 	Required bool   `json:"required"` // the main job cannot run without it
 }
 
-// Probe is a question to this machine that has a name. It is tried once; doctor, fallbacks and test skips share the answer.
+// Probe is a question to this machine that has a name. It is tried once; doctor, fallbacks and test skips share the
+// answer.
 type Probe struct {
 	Name, What string
 	Required   bool

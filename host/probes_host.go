@@ -60,7 +60,8 @@ func probeProgram(e *Env, name, use string) Finding {
 	return ok(path+", "+said, "used for "+use)
 }
 
-// Where limits come from: the unified tree is of cgroup v2; hybrid hosts have the controllers in v1 trees, which cannot be delegated.
+// Where limits come from: the unified tree is of cgroup v2; hybrid hosts have the controllers in v1 trees, which
+// cannot be delegated.
 func probeCgroups(e *Env) Finding {
 	mounts := e.mounts()
 	root, found := MountOf(mounts, "/sys/fs/cgroup")
@@ -188,7 +189,7 @@ func probeContainer(e *Env) Finding {
 	if mark := containerMark(e); mark != "" {
 		return ok("it looks like one: "+mark, "its own filter and mounts may refuse what a sandbox needs; the other rows say what")
 	}
-	return ok("none", "")
+	return ok("none", "nothing around sbx refuses what a sandbox needs")
 }
 
 func probeWSL(e *Env) Finding {
@@ -199,5 +200,5 @@ func probeWSL(e *Env) Finding {
 	case strings.Contains(low, "microsoft"):
 		return missing("WSL 1", "it is no Linux kernel and has no user namespaces", "wsl.exe --set-version DISTRIBUTION 2")
 	}
-	return ok("no", "")
+	return ok("no", "an ordinary Linux")
 }

@@ -35,13 +35,13 @@ func probeKernel(e *Env) Finding {
 	major, minor := kernelNumbers(release)
 	switch {
 	case !there || major == 0:
-		return unknown(release, "")
+		return unknown(release, "the other rows say what works")
 	case major < oldestMajor || major == oldestMajor && minor < oldestMinor:
 		return missing(release, fmt.Sprintf("sbx needs %d.%d", oldestMajor, oldestMinor), "")
 	case major == 5 && minor < 12:
 		return weaker(release, "sbx works by its fallbacks; from 5.12 on it needs none", "")
 	}
-	return ok(release, "")
+	return ok(release, "new enough for all that sbx does")
 }
 
 // absent tells a system call that the kernel lacks from one that looked at its arguments and refused them. ENOSYS is
@@ -104,7 +104,7 @@ func probeFreshProc(e *Env) Finding {
 func probeOverlay(e *Env) Finding {
 	dir, err := overlayFolders()
 	if err != nil {
-		return unknown(err.Error(), "")
+		return unknown(err.Error(), "no folder to try it in")
 	}
 	defer os.RemoveAll(dir)
 	opts := "userxattr,lowerdir=" + dir + "/lower,upperdir=" + dir + "/upper,workdir=" + dir + "/work"
@@ -144,7 +144,7 @@ func probeRoot(e *Env) Finding {
 	case chrooted(e):
 		return missing("a chroot", "the kernel makes no user namespaces from inside a chroot", "")
 	case !found:
-		return unknown("mountinfo shows no root", "")
+		return unknown("mountinfo shows no root", "whether pivot_root works is seen at the first start")
 	}
 	return ok(root.Type, "pivot_root works")
 }

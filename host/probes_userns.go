@@ -36,7 +36,8 @@ func probeUserNamespaces(e *Env) Finding {
 	return refused(e, StepClone, said, err, "no sandbox can be started")
 }
 
-// probeUsernsMounts: Ubuntu's restriction lets the clone pass and takes the capabilities away, so that the first mount fails.
+// probeUsernsMounts: Ubuntu's restriction lets the clone pass and takes the capabilities away, so that the first
+// mount fails.
 func probeUsernsMounts(e *Env) Finding {
 	said, err := tryInside(syscall.CLONE_NEWUSER|syscall.CLONE_NEWNS, "mount", "-t", "tmpfs", "none", "/tmp")
 	if err == nil {
@@ -49,7 +50,7 @@ func probeUsernsMounts(e *Env) Finding {
 func refused(e *Env, step Step, said string, err error, means string) Finding {
 	var absent NoHelper
 	if errors.As(err, &absent) {
-		return unknown("the program "+absent.Name+", which tries it, is not installed", "")
+		return unknown("the program "+absent.Name+", which tries it, is not installed", "whether it works is seen at the first start")
 	}
 	errno := syscall.EPERM // what a program that was started inside met; its exit status does not say
 	var exit *exec.ExitError
@@ -100,7 +101,7 @@ func probeAppArmor(e *Env) Finding {
 func probeSELinux(e *Env) Finding {
 	switch {
 	case !e.exists("/sys/fs/selinux/enforce"):
-		return ok("not in use", "")
+		return ok("not in use", "it refuses nothing")
 	case !selinuxEnforces(e):
 		return ok("permissive", "it logs and refuses nothing")
 	case !e.exists("/sys/fs/selinux/class/user_namespace"):
@@ -113,7 +114,7 @@ func probeSELinux(e *Env) Finding {
 func probeSubIDs(e *Env) Finding {
 	who, err := User()
 	if err != nil {
-		return unknown(err.Error(), "")
+		return unknown(err.Error(), "whose sub-ids to look for is not known")
 	}
 	uids, gids, source, err := SubIDs(who.UID, who.Name)
 	switch {

@@ -33,8 +33,8 @@ const (
 	FromGetsubids = "getsubids"
 )
 
-// SubIDs finds the sub-ids of a user, uids and gids, in the order of the files, without doubles. Source says where they were
-// found. It asks getsubids, which costs four processes, only where /etc/nsswitch.conf names a service for
+// SubIDs finds the sub-ids of a user, uids and gids, in the order of the files, without doubles. Source says where
+// they were found. It asks getsubids, which costs four processes, only where /etc/nsswitch.conf names a service for
 // sub-ids: without that line getsubids reads the same two files again.
 func SubIDs(uid int, username string) (uids, gids []IDRange, source string, err error) {
 	u, g, err := idtools.GetSubIDRanges(uid, username)
@@ -65,7 +65,8 @@ func noneFound(err error) bool {
 		strings.HasPrefix(err.Error(), "No subgid ranges found")
 }
 
-// serviceHasSubIDs: nsswitch.conf(5) has a line "subid: SERVICE" with another service than the files (libsubid, since shadow 4.9).
+// serviceHasSubIDs: nsswitch.conf(5) has a line "subid: SERVICE" with another service than the files (libsubid, since
+// shadow 4.9).
 func serviceHasSubIDs(e *Env) bool {
 	b, _ := os.ReadFile(e.path("/etc/nsswitch.conf"))
 	for line := range strings.Lines(string(b)) {
