@@ -206,6 +206,8 @@ func (l *loader) extended(name Val[string], chain []string) (*Profile, error) {
 		return nil, Errors{errorAt(name.From, f)}
 	case err != nil:
 		return nil, err
+	case !found && len(chain) > 0 && chain[len(chain)-1] == name.V:
+		return nil, Errors{errorAt(name.From, faultf("", "extends itself, and there is no built-in profile of the name %q", name.V))}
 	case !found:
 		return nil, l.unknown(name.From, name.V, nil)
 	}
