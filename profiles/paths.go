@@ -147,7 +147,7 @@ func splitMount(s string) (src, dst string, readOnly bool, err error) {
 
 // parseVolume reads NAME:DST[:ro|rw].
 func parseVolume(b base, raw any) (Volume, error) {
-	const hint = `write it as in "cache:/var/cache/x"`
+	const hint = `write it as in "cache:/var/cache/x"; a folder has a slash, as in "./cache"`
 	s, err := text(raw, "cache:/var/cache/x")
 	if err != nil {
 		return Volume{}, err

@@ -1,0 +1,79 @@
+package profiles
+
+import (
+	"os"
+	"strings"
+	"testing"
+)
+
+func TestFindProject(t *testing.T) {
+	for _, c := range []struct {
+		what, cwd, home string
+		files           map[string]string
+		want            Project
+	}{
+		{"no mark", "home/proj/a", "home", map[string]string{"home/proj/a/x": ""}, Project{Dir: "home/proj/a"}},
+		{"git above", "home/proj/a/b", "home", map[string]string{"home/proj/a/b/x": "", "home/proj/.git/HEAD": ""}, Project{Dir: "home/proj"}},
+		{"a worktree's .git file", "home/proj/a", "home", map[string]string{"home/proj/a/x": "", "home/proj/.git": "gitdir: x"}, Project{Dir: "home/proj"}},
+		{"file above", "home/proj/a", "home", map[string]string{"home/proj/a/x": "", "home/proj/sbx.toml": ""}, Project{Dir: "home/proj", HasFile: true}},
+		{"nearest wins", "home/proj/a", "home", map[string]string{"home/proj/a/.git/x": "", "home/proj/sbx.toml": ""}, Project{Dir: "home/proj/a"}},
+		{"both", "home/proj", "home", map[string]string{"home/proj/.git/x": "", "home/proj/sbx.toml": ""}, Project{Dir: "home/proj", HasFile: true}},
+		{"home does not count", "home/proj", "home", map[string]string{"home/.git/x": "", "home/sbx.toml": ""}, Project{Dir: "home/proj"}},
+		{"above home does not count", "home/proj", "home", map[string]string{"sbx.toml": ""}, Project{Dir: "home/proj"}},
+		{"home itself", "home", "home", map[string]string{"home/sbx.toml": ""}, Project{Dir: "home", HasFile: true, HoldsHome: true}},
+		{"above home", "", "home", nil, Project{Dir: "", HoldsHome: true}},
+		{"home by a link", "home/proj", "link", map[string]string{"link": "-> home", "home/sbx.toml": ""}, Project{Dir: "home/proj"}},
+		{"cwd by a link", "link/a", "home", map[string]string{"link": "-> home/proj", "home/proj/a/x": "", "home/proj/.git/x": ""}, Project{Dir: "home/proj"}},
+		{"a link as file counts", "home/proj", "home", map[string]string{"home/proj/sbx.toml": "-> /etc/passwd"}, Project{Dir: "home/proj", HasFile: true}},
+	} {
+		h := newHouse(t, c.files)
+		c.want.Dir = h.path(c.want.Dir)
+		if strings.HasPrefix(c.what, "a link as file") && os.Geteuid() == 0 {
+			h.must(os.Lchown(h.path("home/proj/sbx.toml"), 0, 0))
+		}
+		got, err := FindProject(h.path(c.cwd), h.path(c.home))
+		if err != nil || got != c.want {
+			t.Errorf("%s: got %+v, %v; want %+v", c.what, got, err, c.want)
+		}
+	}
+}
+
+func TestFindProjectAtTheRoot(t *testing.T) {
+	if p, err := FindProject("/", ""); err != nil || p.Dir != "/" || !p.HoldsHome {
+		t.Errorf("got %+v, %v", p, err)
+	}
+	if _, err := FindProject("/no/such/folder", "/"); err == nil || !strings.Contains(err.Error(), `finding the project of "/no/such/folder"`) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestSearchStopsAtMountPoints(t *testing.T) {
+	for dir, want := range map[string]bool{"/proc": true, "/proc/self": false, "/": true} {
+		if got := isMountPoint(dir); got != want {
+			t.Errorf("isMountPoint(%q) = %v", dir, got)
+		}
+	}
+}
+
+// Files of another user need root to make; without root, root's own do.
+func TestSearchStopsAtOtherOwners(t *testing.T) {
+	if os.Geteuid() != 0 {
+		p, err := FindProject("/usr/lib", "/home/u")
+		if err != nil || p.HasFile || p.Dir != "/usr/lib" && !strings.HasPrefix(p.Dir, "/usr/") {
+			t.Errorf("got %+v, %v", p, err)
+		}
+		return
+	}
+	h := newHouse(t, map[string]string{"home/proj/a/x": "", "home/proj/sbx.toml": "", "home/proj/a/y": ""})
+	h.must(os.Chown(h.path("home/proj/sbx.toml"), 12345, 12345))
+	p, err := FindProject(h.path("home/proj/a"), h.path("home"))
+	if err != nil || p != (Project{Dir: h.path("home/proj/a"), Skipped: h.path("home/proj/sbx.toml")}) {
+		t.Errorf("a file: got %+v, %v", p, err)
+	}
+	h.must(os.Chown(h.path("home/proj/sbx.toml"), 0, 0))
+	h.must(os.Chown(h.path("home/proj"), 12345, 12345))
+	p, err = FindProject(h.path("home/proj/a"), h.path("home"))
+	if err != nil || p != (Project{Dir: h.path("home/proj/a"), Skipped: h.path("home/proj/sbx.toml")}) {
+		t.Errorf("a folder: got %+v, %v", p, err)
+	}
+}
