@@ -108,7 +108,8 @@ func runtimeAfterForkInChild()
 //go:nocheckptr
 func clone(b *block) (pid uintptr, errno syscall.Errno) {
 	runtimeBeforeFork()
-	pid, _, errno = syscall.RawSyscall6(unix.SYS_CLONE, b.namespaces|uintptr(unix.SIGCHLD), 0, 0, 0, 0, 0)
+	pid, _, errno = syscall.RawSyscall6(unix.SYS_CLONE, b.namespaces|unix.CLONE_PIDFD|uintptr(unix.SIGCHLD), 0,
+		uintptr(unsafe.Pointer(&b.pidfd)), 0, 0, 0)
 	if errno != 0 || pid != 0 {
 		runtimeAfterFork()
 		return pid, errno
@@ -198,7 +199,7 @@ func walk(b *block, part uint32) {
 	}
 	for i := uintptr(0); i < list.count; i++ {
 		s := (*rawStep)(unsafe.Add(unsafe.Pointer(b), list.offset+i*unsafe.Sizeof(rawStep{})))
-		if s.when != 0 && *slotOf(b, s.when-1) != s.whenValue {
+		if s.when != 0 && (*slotOf(b, s.when-1) == s.whenValue) == (s.unless != 0) {
 			continue
 		}
 		result, errno := perform(b, s)

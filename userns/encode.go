@@ -20,6 +20,7 @@ type rawStep struct {
 	notice    uintptr
 	when      uintptr // number of the slot that decides, plus one; 0: always
 	whenValue uintptr
+	unless    uintptr // 1: the step happens where the slot holds anything but whenValue
 }
 
 // rawList says where in the arena a list of steps lies.
@@ -156,6 +157,9 @@ func (e *encoder) outcome(s *Step, r *rawStep) {
 	if s.when != nil {
 		r.when = e.slot(s.when.slot) + 1
 		r.whenValue = -uintptr(s.when.errno)
+		if s.when.unless {
+			r.unless = 1
+		}
 	}
 }
 

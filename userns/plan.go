@@ -8,6 +8,7 @@
 package userns
 
 import (
+	"encoding/json"
 	"fmt"
 	"strconv"
 	"strings"
@@ -49,13 +50,14 @@ type Step struct {
 	tolerate []unix.Errno
 	// notice makes a tolerated error known to the supervisor.
 	notice bool
-	// when lets the step happen only if a slot holds minus this errno.
+	// when lets the step happen only if a slot holds minus this errno, or only if it does not.
 	when *condition
 }
 
 type condition struct {
-	slot  Slot
-	errno unix.Errno
+	slot   Slot
+	errno  unix.Errno
+	unless bool
 }
 
 // To keeps the step's result in a slot.
@@ -73,21 +75,31 @@ func (s Step) Notice() Step { s.notice = true; return s }
 // If makes the step conditional: it happens only where an earlier step left a tolerated errno in
 // slot. This is how a plan holds a fallback.
 func (s Step) If(slot Slot, errno unix.Errno) Step {
-	s.when = &condition{slot, errno}
+	s.when = &condition{slot: slot, errno: errno}
+	return s
+}
+
+// Unless is the contrary of If.
+func (s Step) Unless(slot Slot, errno unix.Errno) Step {
+	s.when = &condition{slot: slot, errno: errno, unless: true}
 	return s
 }
 
 // Name is the name of the system call.
 func (s Step) Name() string { return s.call.String() }
 
-// Is reports whether the step is the system call of this number.
-func (s Step) Is(nr uintptr) bool { return s.call == call(nr) }
+// IsExec reports whether the step is one of those that Exec made.
+func (s Step) IsExec() bool { return s.call == unix.SYS_EXECVE || s.call == opFail }
 
 // String renders the step as one line in the manner of strace(1).
 func (s Step) String() string {
 	var b strings.Builder
 	if s.when != nil {
-		fmt.Fprintf(&b, "if $%s == %s: ", s.when.slot, unix.ErrnoName(s.when.errno))
+		compare := "=="
+		if s.when.unless {
+			compare = "!="
+		}
+		fmt.Fprintf(&b, "if $%s %s %s: ", s.when.slot, compare, unix.ErrnoName(s.when.errno))
 	}
 	b.WriteString(s.call.String() + "(")
 	for i, a := range s.args {
@@ -214,4 +226,22 @@ func renderList[T any](list []T, render func(T) string) string {
 		texts[i] = render(v)
 	}
 	return "[" + strings.Join(texts, ", ") + "]"
+}
+
+// MarshalJSON renders the plan as an object of its flags and the two lists of steps.
+func (p *Plan) MarshalJSON() ([]byte, error) {
+	return json.Marshal(struct {
+		Namespaces string `json:"namespaces"`
+		Init       []Step `json:"init"`
+		Payload    []Step `json:"payload"`
+	}{flagNames(p.Namespaces, cloneFlags), p.Init, p.Payload})
+}
+
+// MarshalJSON renders the step as what it is for, the name of its call, and its text.
+func (s Step) MarshalJSON() ([]byte, error) {
+	return json.Marshal(struct {
+		Do   string `json:"do"`
+		Call string `json:"call"`
+		Text string `json:"text"`
+	}{s.Do, s.Name(), s.String()})
 }

@@ -37,6 +37,8 @@ type Process struct {
 	// Notices are the tolerated errors that steps were to tell, in order.
 	Notices []StepError
 
+	mutex  sync.Mutex
+	pidfd  int // of PID 1
 	socket int
 	arena  *arena
 	slots  []Slot
@@ -152,7 +154,7 @@ func (p *Process) cloneChild(o Options, inputs []Slot, childEnd int) error {
 	if errno != 0 {
 		return &CloneError{errno}
 	}
-	p.PID = int(pid)
+	p.PID, p.pidfd = int(pid), int(p.arena.block.pidfd)
 	return nil
 }
 
@@ -358,7 +360,15 @@ func (p *Process) Wait() (unix.WaitStatus, error) {
 }
 
 // Kill ends the sandbox at once: PID 1, and with it all that runs inside (pid_namespaces(7)).
-func (p *Process) Kill() error { return unix.Kill(p.PID, unix.SIGKILL) }
+// It may be called at any time, from any goroutine, and means no other process.
+func (p *Process) Kill() error {
+	p.mutex.Lock()
+	defer p.mutex.Unlock()
+	if p.pidfd < 0 {
+		return unix.ESRCH
+	}
+	return unix.PidfdSendSignal(p.pidfd, unix.SIGKILL, nil, 0)
+}
 
 // abandon ends the first process, where it still lives, and takes its status.
 func (p *Process) abandon() unix.WaitStatus {
@@ -372,6 +382,10 @@ func (p *Process) abandon() unix.WaitStatus {
 	if p.Payload != nil {
 		p.Payload.Close()
 	}
+	p.mutex.Lock()
+	unix.Close(p.pidfd)
+	p.pidfd = -1
+	p.mutex.Unlock()
 	p.arena.free()
 	return status
 }

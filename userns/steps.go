@@ -149,6 +149,11 @@ func Unlink(do string, dir Slot, path string) Step {
 	return step(do, unix.SYS_UNLINKAT, FromSlot(dir), Str(path), Num(0))
 }
 
+// Rmdir removes an empty folder below the descriptor in dir.
+func Rmdir(do string, dir Slot, path string) Step {
+	return step(do, unix.SYS_UNLINKAT, FromSlot(dir), Str(path), Num(unix.AT_REMOVEDIR, "AT_REMOVEDIR"))
+}
+
 // Chown gives a path below the descriptor in dir to ids of the user namespace.
 func Chown(do string, dir Slot, path string, uid, gid uint32) Step {
 	return step(do, unix.SYS_FCHOWNAT, FromSlot(dir), Str(path), Num(uintptr(uid)), Num(uintptr(gid)),

@@ -1,16 +1,62 @@
-// Command sbx runs commands in rootless sandboxes.
+// Command sbx puts a command, a shell or a whole toolchain into a rootless sandbox.
 package main
 
 import (
-	_ "github.com/BurntSushi/toml"
-	_ "github.com/alecthomas/kong"
-	_ "github.com/creack/pty"
-	_ "github.com/rogpeppe/go-internal/testscript"
-	_ "github.com/rootless-containers/rootlesskit/v3/pkg/parent/dynidtools"
-	_ "github.com/rootless-containers/rootlesskit/v3/pkg/parent/idtools"
-	_ "github.com/rootless-containers/rootlesskit/v3/pkg/sigproxy/signal"
-	_ "golang.org/x/sys/unix"
-	_ "golang.org/x/term"
+	"errors"
+	"os"
+	"runtime"
+
+	"github.com/alecthomas/kong"
 )
 
-func main() {}
+// statusFailed is the exit status for every verb when sbx itself failed.
+const statusFailed = 125
+
+type cli struct {
+	Run        runCmd        `cmd:"" help:"Run a command in a sandbox."`
+	Shell      shellCmd      `cmd:"" help:"Open a shell in a sandbox."`
+	Explain    explainCmd    `cmd:"" help:"Tell what a run would do, without doing it."`
+	Doctor     doctorCmd     `cmd:"" help:"Tell what this machine can do and what it lacks."`
+	Version    versionCmd    `cmd:"" help:"Print the version."`
+	Completion completionCmd `cmd:"" help:"Print a completion script."`
+}
+
+// exitStatus ends the program with a status and no further word.
+type exitStatus int
+
+func (exitStatus) Error() string { return "" }
+
+func main() {
+	// The thread that makes the sandbox must be the main one: it lives as long as the program.
+	runtime.LockOSThread()
+	os.Exit(run(os.Args[1:]))
+}
+
+// run parses, dispatches, and maps an error to an exit status.
+func run(args []string) int {
+	var c cli
+	parser, err := newParser(&c)
+	if err != nil {
+		panic(err) // a mistake in the grammar above
+	}
+	ctx, err := parser.Parse(args)
+	if err != nil {
+		printUsageError(err)
+		return statusFailed
+	}
+	err = ctx.Run()
+	var status exitStatus
+	if errors.As(err, &status) {
+		return int(status)
+	}
+	if err != nil {
+		return printError(err)
+	}
+	return 0
+}
+
+func newParser(c *cli) (*kong.Kong, error) {
+	return kong.New(c, kong.Name("sbx"),
+		kong.Description("Rootless sandboxes for developers. See sbx(1)."),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true}))
+}

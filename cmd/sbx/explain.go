@@ -1,0 +1,21 @@
+package main
+
+import "sbx/sandbox"
+
+type explainCmd struct {
+	sandboxFlags
+	Plan    bool     `help:"Show the plan: the system calls between clone and execve."`
+	Command []string `arg:"" optional:"" passthrough:"" help:"The command and its arguments."`
+}
+
+// Run prints the spec, in plain words or as JSON, or its plan.
+func (c *explainCmd) Run() error {
+	spec, err := c.spec(withoutDashes(c.Command))
+	if err != nil {
+		return err
+	}
+	if c.Plan {
+		return printPlan(sandbox.Compile(spec), c.JSON)
+	}
+	return printSpec(spec, c.JSON)
+}

@@ -1,0 +1,178 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+	"golang.org/x/term"
+
+	"sbx/host"
+	"sbx/profiles"
+	"sbx/sandbox"
+)
+
+// sandboxFlags are shared by run, shell and explain. Each that speaks for a key of the profile says
+// so in its key tag; profiles checks the values, and refuses the keys that are not there yet.
+type sandboxFlags struct {
+	Profile string   `short:"p" placeholder:"NAME" help:"Use this profile: a variant in sbx.toml, one of your own, or a built-in."`
+	Image   string   `short:"i" placeholder:"REF" help:"Root file system from an image."`
+	Rootfs  string   `placeholder:"DIR" help:"Root file system from an unpacked tree."`
+	User    string   `short:"u" placeholder:"me|root|UID[:GID]" help:"User inside; outside it is always you."`
+	Mount   []string `short:"v" sep:"none" placeholder:"SRC[:DST][:ro|rw]" help:"Show a host path."`
+	Tmpfs   []string `sep:"none" placeholder:"DST" help:"An empty folder in memory."`
+	Project string   `placeholder:"write|read|review|none" help:"What the command may do with the project."`
+	Net     string   `placeholder:"none|on|slirp|pasta|builtin|host|join:NAME" help:"Network; none by default."`
+	Allow   []string `sep:"none" placeholder:"HOST[:PORT]" help:"Allow this destination alone."`
+	Publish []string `short:"P" sep:"none" placeholder:"[IP:]HOST:INSIDE[/udp]" help:"Publish a port."`
+	CapAdd  []string `sep:"none" placeholder:"NAME" help:"Add a capability."`
+	CapDrop []string `sep:"none" placeholder:"NAME" help:"Drop a capability."`
+	Env     []string `short:"e" sep:"none" placeholder:"KEY[=VALUE]" help:"Pass or set a variable."`
+	Memory  string   `short:"m" placeholder:"SIZE" help:"Limit of memory."`
+	Cpus    string   `placeholder:"N" help:"Limit of processors."`
+	Pids    string   `placeholder:"N" help:"Limit of processes."`
+	Timeout string   `placeholder:"DURATION" help:"End the command after this time, with status 124."`
+	Name    string   `short:"n" placeholder:"NAME" help:"Keep the sandbox under this name."`
+	Detach  bool     `short:"d" help:"Run in the background."`
+	Rm      bool     `help:"Remove the sandbox when it ends."`
+	Workdir string   `short:"w" placeholder:"DIR" help:"Working folder inside."`
+
+	BestEffort   bool   `help:"Go on where a limit cannot be enforced."`
+	Require      string `placeholder:"LEVEL" help:"Refuse to run below this level of assurance."`
+	Trust        string `placeholder:"HASH" help:"Accept exactly these grants of the project."`
+	Review       bool   `help:"Review the changes at the end."`
+	ApplyIfClean bool   `help:"Apply the changes if nothing in them runs later."`
+	Stats        bool   `help:"Print what the sandbox used."`
+	JSON         bool   `name:"json" help:"Print JSON."`
+}
+
+// later are flags of features that are not built yet, with what to say of them.
+func (f *sandboxFlags) later() error {
+	for _, flag := range []struct {
+		given       bool
+		name, means string
+	}{
+		{f.Name != "", "--name", "sandboxes that are kept"},
+		{f.Detach, "--detach", "sandboxes in the background"},
+		{f.Rm, "--rm", "sandboxes that are kept (those of this version are always removed)"},
+		{f.Trust != "", "--trust", "grants by a project's own profile"},
+		{f.Review, "--review", "review"},
+		{f.ApplyIfClean, "--apply-if-clean", "review"},
+		{f.Stats, "--stats", "statistics"},
+		{f.BestEffort, "--best-effort", "limits but time"},
+	} {
+		if flag.given {
+			return &sandbox.UsageError{Problem: flag.name + ": this version of sbx has no " + flag.means + " yet"}
+		}
+	}
+	return nil
+}
+
+// keys are the flags that speak for keys of the profile.
+func (f *sandboxFlags) keys() []profiles.Flag {
+	var list []profiles.Flag
+	add := func(name, key string, values ...string) {
+		if len(values) > 0 && (len(values) > 1 || values[0] != "") {
+			list = append(list, profiles.Flag{Name: name, Key: key, Values: values})
+		}
+	}
+	add("--image", "root.image", f.Image)
+	add("--rootfs", "root.dir", f.Rootfs)
+	add("--user", "root.user", f.User)
+	add("--mount", "files.mounts", f.Mount...)
+	add("--tmpfs", "files.tmpfs", f.Tmpfs...)
+	add("--project", "files.project", f.Project)
+	add("--net", "network.mode", f.Net)
+	add("--allow", "network.allow", f.Allow...)
+	add("--publish", "network.ports", f.Publish...)
+	add("--cap-add", "harden.cap_add", f.CapAdd...)
+	add("--cap-drop", "harden.cap_drop", f.CapDrop...)
+	add("--memory", "limits.memory", f.Memory)
+	add("--cpus", "limits.cpus", f.Cpus)
+	add("--pids", "limits.pids", f.Pids)
+	add("--timeout", "limits.time", f.Timeout)
+	add("--require", "harden.require", f.Require)
+	return list
+}
+
+// spec resolves the flags and a command to a spec.
+func (f *sandboxFlags) spec(command []string) (*sandbox.Spec, error) {
+	if err := f.later(); err != nil {
+		return nil, err
+	}
+	account, err := host.User()
+	if err != nil {
+		return nil, fmt.Errorf("looking up the user: %w", err)
+	}
+	if real, err := filepath.EvalSymlinks(account.Home); err == nil {
+		account.Home = real
+	}
+	cwd, err := os.Getwd()
+	if err != nil {
+		return nil, fmt.Errorf("finding the working folder: %w", err)
+	}
+	if cwd, err = filepath.EvalSymlinks(cwd); err != nil {
+		return nil, fmt.Errorf("finding the working folder: %w", err)
+	}
+	project, err := profiles.FindProject(cwd, account.Home)
+	if err != nil {
+		return nil, err
+	}
+	loaded, err := f.load(project, cwd, account.Home)
+	if err != nil {
+		return nil, err
+	}
+	terminals, window := streams()
+	return sandbox.Resolve(sandbox.Request{
+		Loaded: loaded, Project: project, Account: account, Command: command,
+		Cwd: cwd, Workdir: f.Workdir, Environ: os.Environ(), EnvFlags: f.Env,
+		Terminals: terminals, Window: window,
+	})
+}
+
+func (f *sandboxFlags) load(project profiles.Project, cwd, home string) (*profiles.Loaded, error) {
+	flags, err := profiles.FromFlags(f.keys(), cwd, home)
+	if err != nil {
+		return nil, err
+	}
+	return profiles.Load(profiles.Options{
+		ConfigHome: configHome(home), Home: home, Project: project, Name: f.Profile,
+		Flags: flags, Protected: sandbox.ProtectedPlaces,
+	})
+}
+
+// configHome is $XDG_CONFIG_HOME/sbx; the specification says that a relative one is ignored.
+func configHome(home string) string {
+	if dir := os.Getenv("XDG_CONFIG_HOME"); filepath.IsAbs(dir) {
+		return filepath.Join(dir, "sbx")
+	}
+	return filepath.Join(home, ".config", "sbx")
+}
+
+// streams tells which of 0, 1 and 2 are terminals, and the size of the first.
+func streams() (terminals [3]bool, window unix.Winsize) {
+	for fd := range terminals {
+		terminals[fd] = term.IsTerminal(fd)
+		if terminals[fd] && window == (unix.Winsize{}) {
+			if size, err := unix.IoctlGetWinsize(fd, unix.TIOCGWINSZ); err == nil {
+				window = *size
+			}
+		}
+	}
+	return terminals, window
+}
+
+// withoutDashes drops the -- that parts flags from the command.
+func withoutDashes(args []string) []string {
+	if len(args) > 0 && args[0] == "--" {
+		return args[1:]
+	}
+	return args
+}
+
+// isTask tells whether a command is the name of a task.
+func isTask(command []string) bool {
+	return len(command) > 0 && strings.HasPrefix(command[0], ":")
+}

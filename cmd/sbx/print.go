@@ -1,0 +1,279 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+	"text/tabwriter"
+	"unicode"
+
+	"sbx/host"
+	"sbx/profiles"
+	"sbx/sandbox"
+	"sbx/userns"
+)
+
+// All that a person reads is printed from this file. Messages of sbx itself go to stderr and begin
+// with "sbx: "; what the user should do is on a line of its own, "sbx: hint: ".
+
+func message(format string, args ...any) {
+	fmt.Fprintln(os.Stderr, "sbx: "+escape(fmt.Sprintf(format, args...)))
+}
+
+func hint(format string, args ...any) {
+	fmt.Fprintln(os.Stderr, "sbx: hint: "+escape(fmt.Sprintf(format, args...)))
+}
+
+// escape shows what would act on a terminal, or reorder text, as an escape sequence: names come
+// from repositories and payloads.
+func escape(s string) string {
+	if strings.IndexFunc(s, unprintable) < 0 && !strings.ContainsRune(s, unicode.ReplacementChar) {
+		return s
+	}
+	var b strings.Builder
+	for len(s) > 0 {
+		r, rest, quoted := nextRune(s)
+		if r == unicode.ReplacementChar || unprintable(r) {
+			b.WriteString(quoted)
+		} else {
+			b.WriteRune(r)
+		}
+		s = rest
+	}
+	return b.String()
+}
+
+func unprintable(r rune) bool { return !unicode.IsPrint(r) }
+
+// nextRune takes the first rune of s, and how Go would write it.
+func nextRune(s string) (r rune, rest, quoted string) {
+	for i, c := range s {
+		if i > 0 {
+			s, rest = s[:i], s[i:]
+			break
+		}
+		r = c
+	}
+	quoted = strconv.QuoteToASCII(s)
+	return r, rest, quoted[1 : len(quoted)-1]
+}
+
+// printNotice says what happened while a sandbox runs.
+func printNotice(text string) { message("%s", text) }
+
+// printStart says what is weaker than it could be, and which grants are in force.
+func printStart(s *sandbox.Spec) {
+	for _, w := range s.Level.Warnings {
+		message("warning: %s", w)
+	}
+	for _, g := range s.Grants {
+		message("granted: %s", g)
+	}
+	if s.Level.Name != profiles.LevelFull {
+		message("level %s: %s", s.Level.Name, strings.Join(s.Level.Why, "; "))
+	}
+}
+
+// printLowered says what showed to be weaker only when the sandbox was made.
+func printLowered(s *sandbox.Spec, l sandbox.Level) {
+	for _, w := range l.Warnings[len(s.Level.Warnings):] {
+		message("warning: %s", w)
+	}
+	if why := l.Why[len(s.Level.Why):]; len(why) > 0 {
+		message("level %s: %s", l.Name, strings.Join(why, "; "))
+	}
+}
+
+// printEnd says what the payload's own output cannot: why it ended, and what it left behind.
+func printEnd(s *sandbox.Spec, r sandbox.Result) {
+	if r.TimedOut {
+		message("ended by the time limit of %v", s.Limits.Time)
+	}
+	for _, path := range r.Planted {
+		message("the run left %s, which the host may execute or obey later: look at it first", path)
+	}
+	if r.GitUsed && r.Status != 0 {
+		message("the run used git, and .git is read-only in the sandbox")
+		hint(`if git failed for that, grant it in a profile of your own: [files] git = "write"`)
+	}
+}
+
+// printUsageError prints a command line that cannot be parsed.
+func printUsageError(err error) {
+	message("%v", err)
+	hint("sbx --help, or man sbx")
+}
+
+// printError prints an error, with advice where there is some, and returns the exit status.
+func printError(err error) int {
+	var several profiles.Errors
+	var one *profiles.Error
+	var grants *profiles.GrantError
+	var notExecuted *sandbox.NotExecutedError
+	switch {
+	case errors.As(err, &several):
+		for _, e := range several {
+			printPlaced(e)
+		}
+	case errors.As(err, &one):
+		printPlaced(one)
+	case errors.As(err, &grants):
+		printGrants(grants)
+	case errors.As(err, &notExecuted):
+		return printNotExecuted(notExecuted)
+	default:
+		message("%v", err)
+		printAdvice(err)
+	}
+	return statusFailed
+}
+
+func printPlaced(e *profiles.Error) {
+	message("%s: %s", e.Place(), e.Msg)
+	if e.Hint != "" {
+		hint("%s", e.Hint)
+	}
+}
+
+func printGrants(e *profiles.GrantError) {
+	message("%s asks for more than your own profiles give", e.File)
+	for _, g := range e.Grants {
+		message("%s: %s", g.From.String(), g)
+	}
+	hint("a project's own profile may only tighten: grant what you agree to by flags, or in a profile of your own")
+}
+
+func printNotExecuted(e *sandbox.NotExecutedError) int {
+	message("%v", e)
+	if e.Folder != "" {
+		hint("the host has it in a folder that the sandbox does not show: --mount %s:ro", e.Folder)
+	}
+	return e.Status()
+}
+
+func printAdvice(err error) {
+	var usage *sandbox.UsageError
+	if errors.As(err, &usage) && usage.Hint != "" {
+		hint("%s", usage.Hint)
+	}
+	var level *sandbox.LevelError
+	if errors.As(err, &level) {
+		hint("sbx doctor tells what is missing and what mends it")
+	}
+	advice, ok := adviceFor(err)
+	if !ok {
+		return
+	}
+	message("%s", advice.Why)
+	if advice.Mend != "" {
+		hint("%s", advice.Mend)
+	}
+}
+
+// adviceFor finds what this machine's state says about an error of the start.
+func adviceFor(err error) (host.Advice, bool) {
+	var errno syscall.Errno
+	var clone *userns.CloneError
+	var idMap *userns.MapError
+	var step *userns.StepError
+	if !errors.As(err, &errno) {
+		errno = syscall.EPERM // a helper's refusal
+	}
+	switch {
+	case errors.As(err, &clone):
+		return host.Advise(host.StepClone, errno)
+	case errors.As(err, &idMap):
+		return host.Advise(host.StepIDMap, errno)
+	case errors.As(err, &step):
+		return host.Advise(kindOf(step.Step), errno)
+	}
+	return host.Advice{}, false
+}
+
+// kindOf is the kind of a step, as advice is filed.
+func kindOf(s userns.Step) host.Step {
+	switch s.Name() {
+	case "keyctl":
+		return host.StepKeyring
+	case "pivot_root":
+		return host.StepPivotRoot
+	case "seccomp":
+		return host.StepSeccomp
+	case "setns":
+		return host.StepSetns
+	}
+	if strings.HasSuffix(s.Do, "proc") {
+		return host.StepProc
+	}
+	return host.StepMount
+}
+
+func printJSON(v any) error {
+	enc := json.NewEncoder(os.Stdout)
+	enc.SetIndent("", "  ")
+	return enc.Encode(v)
+}
+
+func printVersion(v versionInfo, asJSON bool) error {
+	if asJSON {
+		return printJSON(v)
+	}
+	_, err := fmt.Println("sbx", v.Version)
+	return err
+}
+
+func printPlan(p *userns.Plan, asJSON bool) error {
+	if asJSON {
+		return printJSON(p)
+	}
+	_, err := fmt.Print(p)
+	return err
+}
+
+func printSpec(s *sandbox.Spec, asJSON bool) error {
+	if asJSON {
+		return printJSON(s)
+	}
+	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
+	for _, line := range s.Words() {
+		fmt.Fprintf(w, "%s\t%s\n", line.About, escape(line.Text))
+	}
+	return w.Flush()
+}
+
+func printFindings(findings []host.Finding, can bool, asJSON bool) error {
+	if asJSON {
+		return printJSON(struct {
+			CanRun   bool           `json:"can_run"`
+			Findings []host.Finding `json:"findings"`
+		}{can, findings})
+	}
+	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
+	for _, f := range findings {
+		fmt.Fprintf(w, "%s\t%s\t%s\n", f.Status, f.What, escape(f.Found))
+		if f.Means != "" && f.Status != host.OK {
+			fmt.Fprintf(w, "\t\t%s\n", escape(f.Means))
+		}
+		if f.Mend != "" {
+			fmt.Fprintf(w, "\t\tmend: %s\n", escape(f.Mend))
+		}
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	verdict := "sbx can run here"
+	if !can {
+		verdict = "sbx cannot run here: mend what is marked missing"
+	}
+	_, err := fmt.Println(verdict)
+	return err
+}
+
+func printScript(script string) error {
+	_, err := fmt.Print(script)
+	return err
+}

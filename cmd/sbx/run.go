@@ -1,0 +1,52 @@
+package main
+
+import (
+	"os"
+
+	"sbx/sandbox"
+)
+
+type runCmd struct {
+	sandboxFlags
+	Command []string `arg:"" optional:"" passthrough:"" help:"The command and its arguments."`
+}
+
+// Run runs the command and ends as it did.
+func (c *runCmd) Run() error {
+	command := withoutDashes(c.Command)
+	switch {
+	case len(command) == 0:
+		return &sandbox.UsageError{Problem: "no command given", Hint: "write it after --, as in: sbx run -- make"}
+	case isTask(command):
+		return &sandbox.UsageError{Problem: command[0] + ": this version of sbx does not run tasks yet", Hint: "give the command itself"}
+	case c.JSON:
+		return &sandbox.UsageError{Problem: "--json: there are no results of a run to print yet"}
+	}
+	spec, err := c.spec(command)
+	if err != nil {
+		return err
+	}
+	return runSpec(spec)
+}
+
+// runSpec starts a sandbox, waits for its end, and tells what is to be told.
+func runSpec(spec *sandbox.Spec) error {
+	printStart(spec)
+	running, err := sandbox.Start(spec, sandbox.Streams{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr}, printNotice)
+	if err != nil {
+		return err
+	}
+	printLowered(spec, running.Level)
+	result, err := running.Wait()
+	printEnd(spec, result)
+	if err != nil {
+		return err
+	}
+	if result.Uncovered != nil {
+		return result.Uncovered
+	}
+	if result.Status != 0 {
+		return exitStatus(result.Status)
+	}
+	return nil
+}

@@ -1,0 +1,23 @@
+package main
+
+import "sbx/sandbox"
+
+type shellCmd struct {
+	sandboxFlags
+	Ref string `arg:"" optional:"" name:"image" help:"The image to open a shell in; the host's own root if none."`
+}
+
+// Run opens the user's shell. Without a terminal it reads its commands from stdin, as shells do.
+func (c *shellCmd) Run() error {
+	if c.JSON {
+		return &sandbox.UsageError{Problem: "--json: there are no results of a shell to print"}
+	}
+	if c.Ref != "" {
+		c.Image = c.Ref
+	}
+	spec, err := c.spec(nil)
+	if err != nil {
+		return err
+	}
+	return runSpec(spec)
+}

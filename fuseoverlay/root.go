@@ -1,0 +1,364 @@
+// Package fuseoverlay assembles root file systems.
+//
+// A Root is a list of entries, in the order in which they are laid; Steps turns it into the part
+// of a plan that builds it in memory, makes it the root and lets the old one go. Today the entries
+// are the host's own folders, files made in memory, and the kernel's file systems; layers of
+// images come here as well. The package decides nothing about what is shown: that is the spec's.
+package fuseoverlay
+
+import (
+	"path"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"sbx/userns"
+)
+
+// Kind says what an entry of a root file system is.
+type Kind string
+
+// The kinds of entry.
+const (
+	Bind     Kind = "bind"      // a host path, with all that is mounted below it
+	Scratch  Kind = "scratch"   // an empty folder in memory that the payload may write to
+	Symlink  Kind = "symlink"   // a symbolic link
+	File     Kind = "file"      // a file with this content, read-only
+	Device   Kind = "device"    // a device node of the host
+	HideFile Kind = "hide-file" // an empty file laid over one that is not to be seen
+	HideDir  Kind = "hide-dir"  // an empty folder laid over one that is not to be seen
+	Proc     Kind = "proc"      // a proc of the sandbox's own PID namespace
+	Pts      Kind = "devpts"    // a devpts of the sandbox's own
+)
+
+// Entry is one part of a root file system.
+type Entry struct {
+	Kind Kind `json:"kind"`
+	// Target is where it lies inside: absolute, clean, free of symlinks.
+	Target string `json:"target"`
+	// Source is the host path of a bind or a device: absolute, clean, free of symlinks. The walk
+	// opens it that way, so one that has become a symlink since ends the run.
+	Source string `json:"source,omitempty"`
+	// Writable leaves a bind as writable as the host's mount is.
+	Writable bool `json:"writable,omitempty"`
+	// Content is that of a file, or what a symlink points to.
+	Content string `json:"content,omitempty"`
+	// Mode is the permission bits of what is made in memory; of a bind, the type bits of its source.
+	Mode uint32 `json:"mode,omitempty"`
+	// Mounts are the mounts at and below the source of a bind, which Steps needs where the kernel
+	// has no mount_setattr(2).
+	Mounts []Submount `json:"mounts,omitempty"`
+}
+
+// Submount is a mount at or below the source of a bind.
+type Submount struct {
+	Path string `json:"path"` // below the source; "." for the source itself
+	// Flags are the mount(2) flags that are locked in a user namespace.
+	Flags uintptr `json:"flags"`
+}
+
+// Root is a root file system.
+type Root struct {
+	Entries []Entry `json:"entries"`
+	// Size in bytes and Inodes bound all that is in memory, together.
+	Size   uint64 `json:"size"`
+	Inodes uint64 `json:"inodes"`
+	// TTYGroup says that group 5, tty, is in the id map, so that devpts can use it.
+	TTYGroup bool `json:"tty_group"`
+	// OuterProc lets the outer /proc serve where the kernel refuses a fresh one.
+	OuterProc bool `json:"outer_proc"`
+	// OldKernel says that mount_setattr(2) is missing.
+	OldKernel bool `json:"old_kernel,omitempty"`
+}
+
+// Slots of the plan.
+const (
+	rootSlot   userns.Slot = "root"
+	sourceSlot userns.Slot = "source"
+	treeSlot   userns.Slot = "tree"
+	targetSlot userns.Slot = "target"
+	procSlot   userns.Slot = "proc"
+	// PtsSlot holds the sandbox's own devpts.
+	PtsSlot userns.Slot = "pts"
+)
+
+// What is made for a moment in the new root, to be laid over something.
+const (
+	passingFile = ".sbx-file"
+	passingDir  = ".sbx-dir"
+)
+
+// shutDir holds the folders in memory that are laid over folders of the host.
+const shutDir = "/.sbx"
+
+// insideRoot resolves a path of the new root without following anything that could lead out of it.
+const insideRoot = unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS
+
+// builder collects the steps of a root.
+type builder struct {
+	root  *Root
+	steps []userns.Step
+	// made are the folders of the new root that lie in memory and exist.
+	made map[string]bool
+	// shown are the targets below which nothing may be made: they belong to the host.
+	shown map[string]bool
+	// hidden counts the folders in shutDir.
+	hidden uint64
+}
+
+// Steps are the part of a plan that builds the root and enters it. Before them the plan must have
+// written its id maps; after them the working folder is the new root.
+func (r *Root) Steps() []userns.Step {
+	b := &builder{root: r, made: map[string]bool{"/": true}, shown: map[string]bool{}}
+	b.begin()
+	for i := range r.Entries {
+		b.entry(&r.Entries[i])
+	}
+	b.enter()
+	return b.steps
+}
+
+func (b *builder) add(steps ...userns.Step) { b.steps = append(b.steps, steps...) }
+
+// begin makes the file system in memory on which all lies. It is attached over the old root, since
+// mounts move only onto a mount of this namespace; absolute paths go on leading to the old root.
+func (b *builder) begin() {
+	const do = "making the root file system"
+	b.add(userns.Mount("cutting mount propagation", "", "/", "", unix.MS_REC|unix.MS_PRIVATE))
+	b.add(userns.Umask(do, 0))
+	b.add(userns.NewFilesystem(do, "tmpfs", rootSlot, unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV,
+		userns.MountOption{Key: "mode", Value: "0755"},
+		userns.MountOption{Key: "size", Value: decimal(b.root.Size)},
+		userns.MountOption{Key: "nr_inodes", Value: decimal(b.root.Inodes)})...)
+	b.add(userns.MoveMountTo(do, rootSlot, "/"))
+}
+
+// enter makes the new root read-only and the root, and lets the old one go.
+func (b *builder) enter() {
+	const do = "entering the root file system"
+	b.add(userns.Fchdir(do, rootSlot))
+	if b.root.OldKernel {
+		b.add(userns.Mount(do, "", ".", "", unix.MS_REMOUNT|unix.MS_BIND|unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV))
+	} else {
+		b.add(userns.SetMountAttr(do, rootSlot, false, unix.MOUNT_ATTR_RDONLY))
+	}
+	b.add(userns.PivotRoot(do))
+	b.add(userns.Detach("detaching the old root", "."))
+	b.add(userns.Chdir(do, "/"))
+}
+
+func (b *builder) entry(e *Entry) {
+	switch e.Kind {
+	case Bind:
+		b.bind(e)
+	case Scratch:
+		b.scratch(e)
+	case Symlink:
+		b.parents(e.Target)
+		b.add(userns.Symlink("linking "+e.Target, e.Content, rootSlot, relative(e.Target)))
+	case File:
+		b.file(e)
+	case Device:
+		b.device(e)
+	case HideFile:
+		b.hideFile(e)
+	case HideDir:
+		b.hideDir(e)
+	case Proc:
+		b.proc(e)
+	case Pts:
+		b.pts(e)
+	}
+}
+
+var pathOnly = userns.How{Flags: unix.O_PATH, Resolve: unix.RESOLVE_NO_SYMLINKS}
+
+// bind shows a host path.
+func (b *builder) bind(e *Entry) {
+	do := "showing " + e.Source
+	b.mountPoint(e.Target, do, e.Mode&unix.S_IFMT == unix.S_IFDIR)
+	b.add(userns.Open(do, e.Source, pathOnly).To(sourceSlot),
+		userns.CloneTree(do, sourceSlot, true).To(treeSlot))
+	attr := uint64(unix.MOUNT_ATTR_NOSUID)
+	if !e.Writable {
+		attr |= unix.MOUNT_ATTR_RDONLY
+	}
+	b.lay(do, e.Target, true, attr, e.Mounts)
+	b.shown[e.Target] = true
+}
+
+// own are the flags of mounts of the root's own file system in memory.
+var own = []Submount{{Path: ".", Flags: unix.MS_NODEV}}
+
+// lay attaches the detached mount in treeSlot over a path that exists in the new root, with these
+// attributes. mounts are those that the tree consists of.
+func (b *builder) lay(do, target string, recursive bool, attr uint64, mounts []Submount) {
+	if !b.root.OldKernel {
+		b.add(userns.SetMountAttr(do, treeSlot, recursive, attr))
+	}
+	b.attach(do, target)
+	if b.root.OldKernel {
+		b.remount(do, attr, mounts)
+	}
+}
+
+// attach attaches the detached mount in treeSlot.
+func (b *builder) attach(do, target string) {
+	b.add(userns.OpenAt(do, rootSlot, relative(target), userns.How{Flags: unix.O_PATH | unix.O_NOFOLLOW, Resolve: insideRoot}).To(targetSlot),
+		userns.MoveMount(do, treeSlot, targetSlot))
+}
+
+// remount sets attributes mount by mount, by mount(2): the way before mount_setattr(2). The flags
+// that a mount has must be said again, since the kernel locks them in a user namespace.
+func (b *builder) remount(do string, attr uint64, mounts []Submount) {
+	flags := uintptr(unix.MS_REMOUNT | unix.MS_BIND | unix.MS_NOSUID)
+	if attr&unix.MOUNT_ATTR_RDONLY != 0 {
+		flags |= unix.MS_RDONLY
+	}
+	for _, m := range mounts {
+		b.add(userns.OpenAt(do, treeSlot, m.Path, userns.How{Flags: unix.O_PATH, Resolve: insideRoot}).To(sourceSlot),
+			userns.Fchdir(do, sourceSlot),
+			userns.Mount(do, "", ".", "", flags|m.Flags))
+	}
+}
+
+// mountPoint makes what a mount is laid over, where that lies in memory. In a folder of the host
+// nothing is made: what is not there cannot be mounted over.
+func (b *builder) mountPoint(target, do string, dir bool) {
+	if b.onHost(target) {
+		return
+	}
+	if dir {
+		b.folder(target, 0o755)
+		return
+	}
+	b.parents(target)
+	b.add(userns.CreateFile(do, rootSlot, relative(target), 0o644, sourceSlot), userns.Close(do, sourceSlot))
+}
+
+// onHost tells whether a path lies in a folder that a bind shows.
+func (b *builder) onHost(target string) bool {
+	for p := target; p != "/"; p = path.Dir(p) {
+		if b.shown[p] {
+			return true
+		}
+	}
+	return false
+}
+
+func (b *builder) parents(target string) { b.folder(path.Dir(target), 0o755) }
+
+// folder makes a folder in memory, with those above it.
+func (b *builder) folder(target string, mode uint32) {
+	if b.made[target] || b.onHost(target) {
+		return
+	}
+	b.parents(target)
+	b.made[target] = true
+	b.add(userns.Mkdir("making "+target, rootSlot, relative(target), mode))
+}
+
+// scratch is a folder of the root's file system laid over itself, since the root is read-only; or
+// over a folder of the host, from a place that the payload cannot enter.
+func (b *builder) scratch(e *Entry) {
+	do := "making " + e.Target
+	source := e.Target
+	if b.onHost(e.Target) {
+		b.folder(shutDir, 0)
+		b.hidden++
+		source = shutDir + "/" + decimal(b.hidden)
+	}
+	b.folder(source, e.Mode)
+	b.add(userns.OpenAt(do, rootSlot, relative(source), userns.How{Flags: unix.O_PATH, Resolve: insideRoot}).To(sourceSlot),
+		userns.CloneTree(do, sourceSlot, true).To(treeSlot))
+	b.attach(do, e.Target)
+}
+
+// file makes a file in memory, and lays it over the host's one where it is to replace that.
+func (b *builder) file(e *Entry) {
+	do := "writing " + e.Target
+	if !b.onHost(e.Target) {
+		b.parents(e.Target)
+		b.write(do, relative(e.Target), e)
+		return
+	}
+	b.write(do, passingFile, e)
+	b.add(userns.OpenAt(do, rootSlot, passingFile, userns.How{Flags: unix.O_PATH, Resolve: insideRoot}).To(sourceSlot),
+		userns.CloneTree(do, sourceSlot, false).To(treeSlot))
+	b.lay(do, e.Target, false, unix.MOUNT_ATTR_RDONLY|unix.MOUNT_ATTR_NOSUID, own)
+	b.add(userns.Unlink(do, rootSlot, passingFile))
+}
+
+func (b *builder) write(do, name string, e *Entry) {
+	b.add(userns.CreateFile(do, rootSlot, name, e.Mode, sourceSlot),
+		userns.Write(do, sourceSlot, e.Content),
+		userns.Close(do, sourceSlot))
+}
+
+// device shows one device node. Its mount must keep devices working, so nodev is not set.
+func (b *builder) device(e *Entry) {
+	do := "showing " + e.Source
+	b.mountPoint(e.Target, do, false)
+	b.add(userns.Open(do, e.Source, pathOnly).To(sourceSlot), userns.CloneTree(do, sourceSlot, false).To(treeSlot))
+	b.attach(do, e.Target)
+	b.shown[e.Target] = true
+}
+
+// hideFile lays the null device over a file: it reads as empty, and cannot be connected to. A file
+// that has gone since the spec was made needs no cover.
+func (b *builder) hideFile(e *Entry) {
+	do := "hiding " + e.Target
+	how := userns.How{Flags: unix.O_PATH | unix.O_NOFOLLOW, Resolve: insideRoot}
+	b.add(userns.Open(do, "/dev/null", pathOnly).To(sourceSlot), userns.CloneTree(do, sourceSlot, false).To(treeSlot),
+		userns.OpenAt(do, rootSlot, relative(e.Target), how).Tolerate(unix.ENOENT).To(targetSlot),
+		userns.MoveMount(do, treeSlot, targetSlot).Unless(targetSlot, unix.ENOENT))
+}
+
+// hideDir lays an empty folder, whose own name is then removed, over a folder.
+func (b *builder) hideDir(e *Entry) {
+	do := "hiding " + e.Target
+	b.add(userns.Mkdir(do, rootSlot, passingDir, 0o555),
+		userns.OpenAt(do, rootSlot, passingDir, userns.How{Flags: unix.O_PATH, Resolve: insideRoot}).To(sourceSlot),
+		userns.CloneTree(do, sourceSlot, false).To(treeSlot))
+	b.lay(do, e.Target, false, unix.MOUNT_ATTR_RDONLY|unix.MOUNT_ATTR_NOSUID, own)
+	b.add(userns.Rmdir(do, rootSlot, passingDir))
+}
+
+// proc mounts a fresh proc. The kernel refuses that where the outer one has mounts over parts of
+// it (mount_too_revealing, fs/namespace.c); there the outer one serves, if the spec allows it.
+func (b *builder) proc(e *Entry) {
+	do := "mounting proc"
+	b.folder(e.Target, 0o555)
+	steps := userns.NewFilesystem(do, "proc", procSlot, unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOEXEC)
+	if b.root.OuterProc {
+		last := &steps[len(steps)-1]
+		*last = last.Tolerate(unix.EPERM).Notice()
+		const outer = "showing the outer proc"
+		steps = append(steps,
+			userns.Open(outer, "/proc", pathOnly).To(sourceSlot).If(procSlot, unix.EPERM),
+			userns.CloneTree(outer, sourceSlot, true).To(procSlot).If(procSlot, unix.EPERM))
+	}
+	b.add(steps...)
+	b.add(userns.OpenAt(do, rootSlot, relative(e.Target), userns.How{Flags: unix.O_PATH, Resolve: insideRoot}).To(targetSlot),
+		userns.MoveMount(do, procSlot, targetSlot))
+	b.shown[e.Target] = true
+}
+
+// pts mounts a devpts of the sandbox's own: devpts in Documentation/filesystems.
+func (b *builder) pts(e *Entry) {
+	do := "mounting devpts"
+	b.folder(e.Target, 0o755)
+	options := []userns.MountOption{{Key: "newinstance"}, {Key: "ptmxmode", Value: "0666"}, {Key: "mode", Value: "0620"}}
+	if b.root.TTYGroup {
+		options = append(options, userns.MountOption{Key: "gid", Value: "5"})
+	}
+	b.add(userns.NewFilesystem(do, "devpts", PtsSlot, unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NOEXEC, options...)...)
+	b.add(userns.OpenAt(do, rootSlot, relative(e.Target), userns.How{Flags: unix.O_PATH, Resolve: insideRoot}).To(targetSlot),
+		userns.MoveMount(do, PtsSlot, targetSlot))
+	b.shown[e.Target] = true
+}
+
+func relative(target string) string { return strings.TrimPrefix(target, "/") }
+
+func decimal(n uint64) string { return strconv.FormatUint(n, 10) }

@@ -1,0 +1,141 @@
+package sandbox
+
+import (
+	"fmt"
+
+	"golang.org/x/sys/unix"
+
+	"sbx/fuseoverlay"
+	"sbx/profiles"
+	"sbx/slirp"
+	"sbx/userns"
+)
+
+// Slots of the plan that the supervisor and the payload share.
+const (
+	masterSlot userns.Slot = "terminal"
+	slaveSlot  userns.Slot = "terminal.inside"
+)
+
+// keyringStep is known by name, since its failure is told in a sentence of its own.
+const keyringStep = "joining a fresh session keyring"
+
+// Compile turns a spec into the plan that makes it so. It looks nothing up and decides nothing
+// that the spec does not say.
+func Compile(s *Spec) *userns.Plan {
+	return &userns.Plan{
+		Namespaces: namespaces(s),
+		Init:       initSteps(s),
+		Payload:    payloadSteps(s),
+	}
+}
+
+func namespaces(s *Spec) uintptr {
+	return unix.CLONE_NEWUSER | unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWUTS |
+		unix.CLONE_NEWIPC | slirp.Namespaces(s.Network)
+}
+
+// initSteps are walked by PID 1, before anything foreign runs.
+func initSteps(s *Spec) []userns.Step {
+	steps := []userns.Step{userns.Barrier("waiting for the id maps")}
+	if s.IDs.DropGroups {
+		steps = append(steps, userns.SetGroups("dropping supplementary groups"))
+	}
+	steps = append(steps, userns.Unshare("making a cgroup namespace", unix.CLONE_NEWCGROUP))
+	if s.BootTimeZero {
+		steps = append(steps, bootTimeZero(s)...)
+	}
+	steps = append(steps, slirp.Steps(s.Network)...)
+	steps = append(steps,
+		userns.SetHostname("setting the host name", s.Hostname),
+		userns.SetDomainname("setting the host name", "(none)"))
+	steps = append(steps, s.Root.Steps()...)
+	if s.Terminals != [3]bool{} {
+		steps = append(steps, userns.OpenTerminal("opening a terminal", fuseoverlay.PtsSlot, masterSlot, slaveSlot, s.Window)...)
+		steps = append(steps, userns.Send("handing out the terminal", masterSlot))
+	}
+	steps = append(steps, keyring(s))
+	return append(steps, hardenSteps(s)...)
+}
+
+// bootTimeZero makes a time namespace, for the children of PID 1, whose clocks start at zero:
+// time_namespaces(7).
+func bootTimeZero(s *Spec) []userns.Step {
+	const do = "making a time namespace"
+	return []userns.Step{
+		userns.Unshare(do, unix.CLONE_NEWTIME),
+		userns.Open(do, "/proc/self/timens_offsets", userns.How{Flags: unix.O_WRONLY}).To("offsets"),
+		userns.Write(do, "offsets", fmt.Sprintf("monotonic -%d 0\nboottime -%d 0\n", s.Clocks.Monotonic, s.Clocks.BootTime)),
+		userns.Close(do, "offsets"),
+	}
+}
+
+// keyring leaves the caller's session keyring, which crosses into user namespaces. Where the user
+// has too many keyrings, the run goes on only if no keyring call can be made inside.
+func keyring(s *Spec) userns.Step {
+	step := userns.NewSessionKeyring(keyringStep).Tolerate(unix.ENOSYS)
+	if s.Harden.KeyringsRefused {
+		step = step.Tolerate(unix.EDQUOT).Notice()
+	}
+	return step
+}
+
+// hardenSteps shut PID 1 and take from it all that the payload must not inherit.
+func hardenSteps(s *Spec) []userns.Step {
+	steps := []userns.Step{
+		// From here on nobody inside can trace PID 1 or read its memory, which is the supervisor's.
+		userns.Prctl("hiding PID 1", unix.PR_SET_DUMPABLE, 0, "PR_SET_DUMPABLE"),
+		userns.Prctl("forbidding new privileges", unix.PR_SET_NO_NEW_PRIVS, 1, "PR_SET_NO_NEW_PRIVS"),
+		userns.Prctl("dropping ambient capabilities", unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, "PR_CAP_AMBIENT"),
+	}
+	for c := uintptr(0); c <= uintptr(s.Harden.LastCap); c++ {
+		steps = append(steps, userns.Prctl("dropping capabilities for good", unix.PR_CAPBSET_DROP, c, "PR_CAPBSET_DROP"))
+	}
+	steps = append(steps, userns.SetCapabilities("dropping capabilities", 0))
+	if len(s.Harden.Filter) > 0 {
+		steps = append(steps, userns.Seccomp("installing the seccomp filter", s.Harden.Filter))
+	}
+	return steps
+}
+
+// coreLimit keeps the host from getting a core: 0 would not stop a handler in core_pattern, 1 does
+// (core(5)).
+const coreLimit = 1
+
+// payloadSteps are walked by the child of PID 1 that becomes the payload.
+func payloadSteps(s *Spec) []userns.Step {
+	steps := []userns.Step{userns.SetSession("making a session")}
+	if s.Terminals != [3]bool{} {
+		steps = append(steps, userns.ControllingTerminal("taking the terminal", slaveSlot))
+	}
+	for fd, terminal := range s.Terminals {
+		if terminal {
+			steps = append(steps, userns.Dup("taking the terminal", slaveSlot, fd))
+		}
+	}
+	return append(append(steps,
+		userns.SetLimit("limiting cores", unix.RLIMIT_CORE, "RLIMIT_CORE", coreLimit, coreLimit),
+		userns.SetLimit("limiting open files", unix.RLIMIT_NOFILE, "RLIMIT_NOFILE", s.Limits.NoFileSoft, s.Limits.NoFileHard),
+		userns.SetLimit("limiting processes", unix.RLIMIT_NPROC, "RLIMIT_NPROC", s.Limits.Processes, s.Limits.Processes),
+		userns.Umask("restoring the umask", s.Umask),
+		userns.Chdir("entering the working folder "+s.Workdir, s.Workdir),
+		userns.CloseOnExec("closing all other descriptors", 3),
+	), userns.Exec("executing "+s.Command[0], s.Attempts, s.Command, s.Env)...)
+}
+
+// outerProc tells whether a notice says that the outer proc had to serve.
+func outerProc(n userns.StepError) bool {
+	return n.Step.Name() == "fsmount" && n.Errno == unix.EPERM
+}
+
+// lowerByNotices takes the level down by what showed only in the walk.
+func lowerByNotices(l *Level, notices []userns.StepError) {
+	for _, n := range notices {
+		switch {
+		case outerProc(n):
+			l.lower(profiles.LevelOuterProc, "no fresh /proc can be mounted here, so names of outer processes show")
+		case n.Step.Do == keyringStep:
+			l.Warnings = append(l.Warnings, "no session keyring of its own: "+n.Errno.Error()+" (the seccomp filter refuses all keyring calls)")
+		}
+	}
+}

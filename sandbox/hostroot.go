@@ -1,0 +1,200 @@
+package sandbox
+
+import (
+	"cmp"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"sbx/fuseoverlay"
+	"sbx/host"
+)
+
+// systemFolders are the host's own folders that every sandbox on the host's root shows, read-only.
+var systemFolders = []string{
+	"/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/etc", "/opt",
+	"/nix/store", "/gnu/store", "/run/current-system",
+}
+
+// stateFolders are the parts of /var that toolchains read: package data bases, TeX, Haskell,
+// dictionaries, XML catalogues, certificates (SUSE) and fonts.
+var stateFolders = []string{
+	"/var/lib/dpkg", "/var/lib/rpm", "/var/lib/pacman", "/var/lib/texmf", "/var/lib/ghc",
+	"/var/lib/sgml-base", "/var/lib/xml-core", "/var/lib/aspell", "/var/lib/dictionaries-common",
+	"/var/lib/ca-certificates", "/var/cache/fontconfig",
+}
+
+// cpuFolder is all of /sys that a sandbox shows without a cgroup of its own: nproc(1) and the C
+// library count processors there.
+const cpuFolder = "/sys/devices/system/cpu"
+
+// devices are the nodes of a minimal /dev.
+var devices = []string{"null", "zero", "full", "random", "urandom", "tty"}
+
+// deviceLinks are the links of a minimal /dev, as every Linux has them.
+var deviceLinks = map[string]string{
+	"/dev/fd": "/proc/self/fd", "/dev/stdin": "/proc/self/fd/0", "/dev/stdout": "/proc/self/fd/1",
+	"/dev/stderr": "/proc/self/fd/2", "/dev/ptmx": "pts/ptmx",
+}
+
+// layout collects the entries of a root file system.
+type layout struct{ entries []fuseoverlay.Entry }
+
+func (l *layout) add(e fuseoverlay.Entry) { l.entries = append(l.entries, e) }
+
+func (l *layout) scratch(target string, mode uint32) {
+	l.add(fuseoverlay.Entry{Kind: fuseoverlay.Scratch, Target: target, Mode: mode})
+}
+
+// bind shows a host path, which must exist and be free of symlinks.
+func (l *layout) bind(source, target string, writable bool) error {
+	var st unix.Stat_t
+	if err := unix.Lstat(source, &st); err != nil {
+		return &os.PathError{Op: "showing", Path: source, Err: err}
+	}
+	l.add(fuseoverlay.Entry{
+		Kind: fuseoverlay.Bind, Source: source, Target: target, Writable: writable, Mode: st.Mode & unix.S_IFMT,
+	})
+	return nil
+}
+
+// system shows the host's system folders: links as links, folders read-only.
+func (l *layout) system() {
+	for _, dir := range slices.Concat(systemFolders, stateFolders, []string{cpuFolder}) {
+		info, err := os.Lstat(dir)
+		switch {
+		case err != nil: // this distribution has no such folder
+		case info.Mode()&os.ModeSymlink != 0:
+			if target, err := os.Readlink(dir); err == nil {
+				l.add(fuseoverlay.Entry{Kind: fuseoverlay.Symlink, Target: dir, Content: target})
+			}
+		case info.IsDir():
+			l.bind(dir, dir, false)
+		}
+	}
+}
+
+// kernel adds what the kernel provides: proc, a minimal /dev, devpts and shared memory.
+func (l *layout) kernel() {
+	l.add(fuseoverlay.Entry{Kind: fuseoverlay.Proc, Target: "/proc"})
+	for _, name := range devices {
+		l.add(fuseoverlay.Entry{Kind: fuseoverlay.Device, Source: "/dev/" + name, Target: "/dev/" + name})
+	}
+	for link, target := range deviceLinks {
+		l.add(fuseoverlay.Entry{Kind: fuseoverlay.Symlink, Target: link, Content: target})
+	}
+	l.add(fuseoverlay.Entry{Kind: fuseoverlay.Pts, Target: "/dev/pts"})
+	l.scratch("/dev/shm", 0o1777)
+}
+
+// memory adds the folders that are empty and the payload's own.
+func (l *layout) memory(home string) {
+	l.scratch("/tmp", 0o1777)
+	l.scratch("/run", 0o755)
+	l.scratch("/var", 0o755)
+	l.scratch("/var/tmp", 0o1777)
+	if home != "/" {
+		l.scratch(home, 0o700)
+	}
+}
+
+// sorted returns the entries with folders before what lies in them; of two at one place the later
+// stays on top.
+func (l *layout) sorted() []fuseoverlay.Entry {
+	slices.SortStableFunc(l.entries, func(a, b fuseoverlay.Entry) int { return comparePaths(a.Target, b.Target) })
+	return l.entries
+}
+
+// comparePaths orders paths by their components, so that a folder comes before all that is in it
+// and before every other name that begins alike.
+func comparePaths(a, b string) int {
+	return cmp.Compare(strings.ReplaceAll(a, "/", "\x00"), strings.ReplaceAll(b, "/", "\x00"))
+}
+
+// shows returns the entry through which a path is seen inside, and the host path behind it, if a
+// bind shows it.
+func (l *layout) shows(target string) (source string, entry *fuseoverlay.Entry) {
+	deepest := -1
+	for i := range l.entries {
+		e := &l.entries[i]
+		if host.Within(target, e.Target) && (deepest < 0 || len(e.Target) >= len(l.entries[deepest].Target)) {
+			deepest = i
+		}
+	}
+	if deepest < 0 {
+		return "", nil
+	}
+	e := &l.entries[deepest]
+	if e.Kind != fuseoverlay.Bind {
+		return "", e
+	}
+	return filepath.Join(e.Source, strings.TrimPrefix(target, e.Target)), e
+}
+
+// throughLinks rewrites a target that passes one of the root's own links, such as /bin or /lib.
+func (l *layout) throughLinks(target string) string {
+	for _, e := range l.entries {
+		if e.Kind == fuseoverlay.Symlink && host.Within(target, e.Target) {
+			return filepath.Join(filepath.Dir(e.Target), e.Content, strings.TrimPrefix(target, e.Target))
+		}
+	}
+	return target
+}
+
+// coverSockets lays something inert over every socket of the host that a bind shows: a read-only
+// mount does not stop connect(2).
+func (l *layout) coverSockets() error {
+	sockets, err := host.Sockets()
+	if err != nil {
+		return err
+	}
+	for _, socket := range sockets {
+		real, err := filepath.EvalSymlinks(socket)
+		if err != nil {
+			continue
+		}
+		for _, e := range l.entries {
+			if e.Kind == fuseoverlay.Bind && host.Within(real, e.Source) {
+				l.coverSocket(filepath.Join(e.Target, strings.TrimPrefix(real, e.Source)))
+			}
+		}
+	}
+	return nil
+}
+
+func (l *layout) coverSocket(target string) {
+	source, _ := l.shows(target)
+	info, err := os.Lstat(source)
+	if err == nil && info.Mode()&os.ModeSocket != 0 {
+		l.add(fuseoverlay.Entry{Kind: fuseoverlay.HideFile, Target: target})
+	}
+}
+
+// oldKernel notes the mounts below every bind, for a kernel without mount_setattr(2).
+func (l *layout) oldKernel() error {
+	mounts, err := host.Mounts()
+	if err != nil {
+		return err
+	}
+	for i := range l.entries {
+		if e := &l.entries[i]; e.Kind == fuseoverlay.Bind {
+			e.Mounts = submounts(mounts, e.Source)
+		}
+	}
+	return nil
+}
+
+func submounts(mounts []host.Mount, source string) []fuseoverlay.Submount {
+	holds, _ := host.MountOf(mounts, source)
+	list := []fuseoverlay.Submount{{Path: ".", Flags: holds.LockedFlags()}}
+	for _, m := range host.MountsBelow(mounts, source) {
+		rel, err := filepath.Rel(source, m.Point)
+		if err == nil {
+			list = append(list, fuseoverlay.Submount{Path: rel, Flags: m.LockedFlags()})
+		}
+	}
+	return list
+}

@@ -1,0 +1,425 @@
+package sandbox
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"sbx/fuseoverlay"
+	"sbx/harden"
+	"sbx/host"
+	"sbx/profiles"
+)
+
+// Request is what a run asks for: a merged profile, a command, and what its caller is like.
+type Request struct {
+	Loaded  *profiles.Loaded
+	Project profiles.Project
+	Account host.Account
+	// Command is the payload's argv; empty: the user's shell.
+	Command []string
+	// Cwd is the caller's working folder; Workdir one that was asked for, as it is inside.
+	Cwd, Workdir string
+	// Environ is the caller's environment, EnvFlags the values of --env.
+	Environ, EnvFlags []string
+	Terminals         [3]bool
+	Window            unix.Winsize
+}
+
+// UsageError is a request that cannot be meant: Hint says what to ask for instead.
+type UsageError struct{ Problem, Hint string }
+
+func (e *UsageError) Error() string { return e.Problem }
+
+// LevelError is a sandbox that would be less than its profile requires.
+type LevelError struct{ Level Level }
+
+func (e *LevelError) Error() string {
+	return fmt.Sprintf("this machine gives level %s where %s is required: %s",
+		e.Level.Name, e.Level.Require, strings.Join(e.Level.Why, "; "))
+}
+
+// defaultProcesses is RLIMIT_NPROC of a sandbox that asks for no limit.
+const defaultProcesses = 4096
+
+// Resolve turns a request and the facts of this machine into a Spec. It only looks things up.
+func Resolve(r Request) (*Spec, error) {
+	p := &r.Loaded.Profile
+	s := &Spec{
+		Command:      r.Command,
+		Hostname:     "sbx",
+		Umask:        callerUmask(),
+		Network:      p.Network.Mode.V,
+		BootTimeZero: p.Root.BootTime.V == profiles.BootTimeZero,
+		Terminals:    r.Terminals,
+		Window:       r.Window,
+		Project:      Project{Dir: r.Project.Dir, Access: p.Files.Project.V},
+		Level:        Level{Name: profiles.LevelFull, Require: p.Harden.Require.V},
+	}
+	if s.BootTimeZero {
+		s.Clocks = readClocks()
+	}
+	s.Limits.Time, s.Limits.Processes = p.Limits.Time.V, defaultProcesses
+	s.Limits.NoFileSoft, s.Limits.NoFileHard = host.NoFile()
+	for _, g := range r.Loaded.Grants {
+		s.Grants = append(s.Grants, g.String())
+	}
+	if err := checkProject(r.Project, s.Project.Access); err != nil {
+		return nil, err
+	}
+	if err := resolveIDs(s, r.Account, p.Root.User.V, p.Root.Groups.V); err != nil {
+		return nil, err
+	}
+	if err := resolveHarden(s, p); err != nil {
+		return nil, err
+	}
+	if err := resolveRoot(s, &r, p); err != nil {
+		return nil, err
+	}
+	// Whether a fresh proc can be mounted shows only when it is tried.
+	s.Root.OuterProc = s.Level.Require.Accepts(profiles.LevelOuterProc)
+	if !s.Level.Require.Accepts(s.Level.Name) {
+		return nil, &LevelError{s.Level}
+	}
+	return s, nil
+}
+
+// checkProject refuses what nobody means: a whole home, or the whole machine, to write to.
+func checkProject(project profiles.Project, access profiles.Access) error {
+	if project.HoldsHome && access == profiles.AccessWrite {
+		return &UsageError{
+			Problem: fmt.Sprintf("the project would be %s itself, to write to", project.Dir),
+			Hint:    "change into a project's folder, or pass --project none or --project read",
+		}
+	}
+	return nil
+}
+
+func readClocks() Clocks {
+	var monotonic, boot unix.Timespec
+	unix.ClockGettime(unix.CLOCK_MONOTONIC, &monotonic)
+	unix.ClockGettime(unix.CLOCK_BOOTTIME, &boot)
+	return Clocks{monotonic.Sec, boot.Sec}
+}
+
+// callerUmask reads the caller's umask; umask(2) can only be read by setting it.
+func callerUmask() uint32 {
+	old := unix.Umask(0o077)
+	unix.Umask(old)
+	return uint32(old)
+}
+
+func resolveHarden(s *Spec, p *profiles.Profile) error {
+	policy, err := harden.PolicyNamed(string(p.Harden.Seccomp.V))
+	if err != nil {
+		return err
+	}
+	last, err := harden.LastCap()
+	if err != nil {
+		return err
+	}
+	filter, err := harden.Compile(policy, harden.HostArch())
+	if err != nil {
+		return fmt.Errorf("compiling the seccomp filter: %w", err)
+	}
+	s.Harden = Harden{policy.Name, filter, harden.RefusesKeyrings(policy), uint8(last)}
+	return nil
+}
+
+// resolveRoot lays out the root file system, the environment and the command.
+func resolveRoot(s *Spec, r *Request, p *profiles.Profile) error {
+	home := homeInside(s, r.Account)
+	l := &layout{}
+	l.system()
+	l.kernel()
+	l.memory(home)
+	if home != r.Account.Home {
+		l.scratch(r.Account.Home, 0o700)
+	}
+	pathFolders := l.toolchains(r)
+	if err := l.files(s, r, p); err != nil {
+		return err
+	}
+	l.identity(s, r.Account, home)
+	if err := l.coverSockets(); err != nil {
+		return err
+	}
+	s.Root = fuseoverlay.Root{Size: memoryShare(), Inodes: inodeCap, TTYGroup: mapsTTYGroup(s)}
+	if !host.MountSetattr.OK() {
+		s.Root.OldKernel = true
+		if err := l.oldKernel(); err != nil {
+			return err
+		}
+	}
+	s.Root.Entries = l.sorted()
+	if err := l.resolveWorkdir(s, r, home); err != nil {
+		return err
+	}
+	resolveCommand(s, r, home, l.shownFolders(pathFolders))
+	return nil
+}
+
+// homeInside is the payload's home folder: root has its own.
+func homeInside(s *Spec, account host.Account) string {
+	if s.IDs.UID == 0 && account.UID != 0 {
+		return "/root"
+	}
+	return account.Home
+}
+
+// inodeCap bounds the files in memory, each of which costs kernel memory that no size counts.
+const inodeCap = 1 << 20
+
+// memoryShare is a quarter of the machine's memory, in bytes: the bound of all that a sandbox
+// without a memory limit holds in its folders in memory.
+func memoryShare() uint64 {
+	var info unix.Sysinfo_t
+	if unix.Sysinfo(&info) != nil {
+		return 1 << 30
+	}
+	return uint64(info.Totalram) * uint64(info.Unit) / 4
+}
+
+// mapsTTYGroup tells whether group 5, tty, exists in the sandbox.
+func mapsTTYGroup(s *Spec) bool {
+	const tty = 5
+	for _, r := range s.IDs.Maps.GID {
+		if tty >= r.Inside && tty-r.Inside < r.Count {
+			return true
+		}
+	}
+	return false
+}
+
+// toolchains shows what the caller's PATH leads to outside the system folders, and returns the
+// folders of PATH.
+func (l *layout) toolchains(r *Request) []string {
+	env := environment(r.Environ)
+	folders := absolute(filepath.SplitList(env["PATH"]))
+	shown := profiles.Toolchains(folders, profiles.Lookup{
+		Home: r.Account.Home, Project: r.Project.Dir,
+		Getenv: func(name string) string { return env[name] },
+		Exists: func(path string) bool { _, err := os.Stat(path); return err == nil },
+		Glob:   func(pattern string) []string { list, _ := filepath.Glob(pattern); return list },
+	})
+	for _, tool := range shown {
+		l.showTool(tool.Path)
+	}
+	return folders
+}
+
+// showTool shows a toolchain's folder at its own path; where that passes a symlink, at the real
+// path, with the link made again inside.
+func (l *layout) showTool(path string) {
+	real, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		return
+	}
+	if source, _ := l.shows(real); source == "" {
+		l.bind(real, real, false)
+	}
+	if real != path {
+		if source, _ := l.shows(path); source == "" {
+			l.add(fuseoverlay.Entry{Kind: fuseoverlay.Symlink, Target: path, Content: real})
+		}
+	}
+}
+
+func absolute(list []string) []string {
+	var out []string
+	for _, dir := range list {
+		if path.IsAbs(dir) && !slices.Contains(out, path.Clean(dir)) {
+			out = append(out, path.Clean(dir))
+		}
+	}
+	return out
+}
+
+func environment(environ []string) map[string]string {
+	env := make(map[string]string, len(environ))
+	for _, kv := range environ {
+		name, value, _ := strings.Cut(kv, "=")
+		env[name] = value
+	}
+	return env
+}
+
+// files lays out what [files] and its flags ask for.
+func (l *layout) files(s *Spec, r *Request, p *profiles.Profile) error {
+	if err := l.project(s, r, p); err != nil {
+		return err
+	}
+	for _, path := range p.Files.Read.Values() {
+		if err := l.mount(profiles.Mount{Src: path, Dst: path, ReadOnly: true}); err != nil {
+			return err
+		}
+	}
+	for _, path := range p.Files.Write.Values() {
+		if err := l.mount(profiles.Mount{Src: path, Dst: path}); err != nil {
+			return err
+		}
+	}
+	for _, m := range p.Files.Mounts.Values() {
+		if err := l.mount(m); err != nil {
+			return err
+		}
+	}
+	for _, target := range p.Files.Tmpfs.Values() {
+		l.scratch(l.throughLinks(target), 0o1777)
+		if err := l.checkTarget(target, true); err != nil {
+			return err
+		}
+	}
+	return l.hide(s, p.Files.Hide.Values())
+}
+
+func (l *layout) project(s *Spec, r *Request, p *profiles.Profile) error {
+	writable := s.Project.Access == profiles.AccessWrite
+	if s.Project.Access == profiles.AccessNone {
+		return nil
+	}
+	if r.Project.Dir == "/" {
+		return &UsageError{"the project would be / itself", "change into a project's folder, or pass --project none"}
+	}
+	if err := l.bind(r.Project.Dir, r.Project.Dir, writable); err != nil {
+		return err
+	}
+	l.worktree(r.Project.Dir, r.Account.UID)
+	if writable {
+		l.protect(s, p.Files.Git.V)
+	}
+	return nil
+}
+
+// mount shows a host path at a target. Symlinks in the source are resolved now; the walk follows
+// none.
+func (l *layout) mount(m profiles.Mount) error {
+	real, err := filepath.EvalSymlinks(m.Src)
+	if err != nil {
+		return fmt.Errorf("mounting %s: %w", m.Src, plainError(err))
+	}
+	target := l.throughLinks(m.Dst)
+	info, err := os.Lstat(real)
+	if err != nil {
+		return fmt.Errorf("mounting %s: %w", m.Src, plainError(err))
+	}
+	if err := l.checkTarget(target, info.IsDir()); err != nil {
+		return err
+	}
+	return l.bind(real, target, !m.ReadOnly)
+}
+
+// plainError is an error without the call and path that the sentence already says.
+func plainError(err error) error {
+	var pathError *os.PathError
+	if errors.As(err, &pathError) {
+		return pathError.Err
+	}
+	return err
+}
+
+// checkTarget holds a target against what is there: in a folder of the host nothing is made for it.
+func (l *layout) checkTarget(target string, dir bool) error {
+	source, entry := l.shows(target)
+	if entry != nil && entry.Kind != fuseoverlay.Bind && entry.Kind != fuseoverlay.Scratch {
+		return &UsageError{fmt.Sprintf("mounting on %s: it lies in what the sandbox makes itself", target), "choose another target"}
+	}
+	if source == "" {
+		return nil
+	}
+	info, err := os.Lstat(source)
+	switch {
+	case err != nil:
+		return &UsageError{fmt.Sprintf("mounting on %s: %v", target, plainError(err)),
+			"sbx makes no mount point in the host's folders: create it yourself, or choose a target elsewhere, such as below /tmp"}
+	case info.Mode()&os.ModeSymlink != 0:
+		return &UsageError{fmt.Sprintf("mounting on %s: it is a symbolic link", target), "name what it points to"}
+	case info.IsDir() != dir:
+		return &UsageError{fmt.Sprintf("mounting on %s: a folder goes on a folder, a file on a file", target), "choose another target"}
+	}
+	return nil
+}
+
+// resolveWorkdir is the folder asked for, else the caller's where it is shown, else the home.
+func (l *layout) resolveWorkdir(s *Spec, r *Request, home string) error {
+	if r.Workdir != "" {
+		if !path.IsAbs(r.Workdir) {
+			return &UsageError{fmt.Sprintf("the working folder %q is not absolute", r.Workdir), "give its path inside the sandbox"}
+		}
+		s.Workdir = r.Workdir
+		return nil
+	}
+	s.Workdir = home
+	if source, _ := l.shows(r.Cwd); source != "" {
+		s.Workdir = r.Cwd
+	}
+	return nil
+}
+
+// shownFolders are the folders of PATH that exist inside.
+func (l *layout) shownFolders(folders []string) []string {
+	var list []string
+	for _, dir := range folders {
+		if source, _ := l.shows(l.throughLinks(dir)); source != "" {
+			list = append(list, dir)
+		}
+	}
+	return list
+}
+
+// standardPath is searched after the caller's own folders.
+var standardPath = []string{"/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"}
+
+func resolveCommand(s *Spec, r *Request, home string, folders []string) {
+	for _, dir := range standardPath {
+		if !slices.Contains(folders, dir) {
+			folders = append(folders, dir)
+		}
+	}
+	name := nameInside(s.IDs.UID, r.Account)
+	s.Env = profiles.BuildEnv(profiles.EnvInput{
+		Caller: r.Environ,
+		Base: map[string]string{
+			"HOME": home, "USER": name, "LOGNAME": name, "SHELL": r.Account.Shell,
+			"PATH": strings.Join(folders, ":"), "SBX": "1",
+		},
+		Pass:  r.Loaded.Profile.Env.Pass.Values(),
+		Set:   r.Loaded.Profile.Env.SetValues(),
+		Flags: r.EnvFlags,
+	})
+	env := environment(s.Env)
+	for name := range env {
+		s.EnvNames = append(s.EnvNames, name)
+	}
+	slices.Sort(s.EnvNames)
+	if len(s.Command) == 0 {
+		s.Command = []string{cmpShell(r.Account.Shell)}
+	}
+	s.Attempts = attempts(s.Command[0], env["PATH"])
+}
+
+// cmpShell is the shell of somebody whose passwd line names none.
+func cmpShell(shell string) string {
+	if shell == "" {
+		return "/bin/sh"
+	}
+	return shell
+}
+
+// attempts are the paths of a command, in the order in which execvp(3) tries them.
+func attempts(command, pathList string) []string {
+	if strings.Contains(command, "/") {
+		return []string{command}
+	}
+	var list []string
+	for _, dir := range absolute(filepath.SplitList(pathList)) {
+		list = append(list, path.Join(dir, command))
+	}
+	return list
+}

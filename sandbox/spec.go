@@ -1,0 +1,121 @@
+// Package sandbox is where all meets, on the host's side: it resolves a profile and the facts of
+// this machine to a Spec, compiles the Spec to a plan, starts and supervises what the plan makes,
+// and tells how it ended.
+//
+// It prints nothing: what a person should read is in the Spec, in the Result and in error types.
+package sandbox
+
+import (
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"sbx/fuseoverlay"
+	"sbx/profiles"
+	"sbx/userns"
+)
+
+// Spec is a resolved sandbox: absolute paths, numeric ids, nothing left to look up. It is pure
+// data, and all that Compile knows.
+type Spec struct {
+	// Command is the payload's argv. Attempts are the paths of it that are tried in order.
+	Command  []string `json:"command"`
+	Attempts []string `json:"attempts"`
+	// Workdir is the payload's working folder.
+	Workdir string `json:"workdir"`
+	// Env is the payload's whole environment, KEY=VALUE.
+	Env      []string `json:"-"`
+	EnvNames []string `json:"env"`
+	Hostname string   `json:"hostname"`
+	Umask    uint32   `json:"umask"`
+
+	IDs     IDs              `json:"ids"`
+	Network profiles.NetMode `json:"network"`
+	// BootTimeZero gives the sandbox a time namespace whose clocks start at zero.
+	BootTimeZero bool             `json:"boottime_zero"`
+	Clocks       Clocks           `json:"-"`
+	Root         fuseoverlay.Root `json:"root"`
+	// Terminals says which of 0, 1 and 2 are terminals, and so become the sandbox's own.
+	Terminals [3]bool      `json:"terminals"`
+	Window    unix.Winsize `json:"-"`
+	Limits    Limits       `json:"limits"`
+	Harden    Harden       `json:"harden"`
+
+	// Project is the folder that the run is about, and what the payload may do with it.
+	Project Project `json:"project"`
+	Level   Level   `json:"level"`
+	// Grants are what the profile asks for beyond the default sandbox, in plain words.
+	Grants []string `json:"grants"`
+}
+
+// Clocks are what the host's clocks show, in whole seconds, when the spec is made.
+type Clocks struct{ Monotonic, BootTime int64 }
+
+// IDs are the user inside and the maps that make it so.
+type IDs struct {
+	// UID and GID are the payload's, inside; outside it has the caller's.
+	UID  uint32      `json:"uid"`
+	GID  uint32      `json:"gid"`
+	Maps userns.Maps `json:"maps"`
+	// DropGroups says that the caller's supplementary groups are dropped.
+	DropGroups bool `json:"drop_groups"`
+}
+
+// Limits are what the payload may use.
+type Limits struct {
+	// Time is how long the payload may run; 0: as long as it likes.
+	Time time.Duration `json:"time"`
+	// NoFileSoft and NoFileHard are the caller's own limit on open files.
+	NoFileSoft uint64 `json:"nofile_soft"`
+	NoFileHard uint64 `json:"nofile_hard"`
+	// Processes is RLIMIT_NPROC of the user namespace.
+	Processes uint64 `json:"processes"`
+}
+
+// Harden are the walls behind the namespaces.
+type Harden struct {
+	Seccomp string `json:"seccomp"`
+	// Filter is the compiled seccomp filter; none where seccomp is off.
+	Filter []unix.SockFilter `json:"-"`
+	// KeyringsRefused says that the filter refuses all keyring calls.
+	KeyringsRefused bool `json:"keyrings_refused"`
+	// LastCap is the kernel's highest capability.
+	LastCap uint8 `json:"last_cap"`
+}
+
+// Project is the project of a run.
+type Project struct {
+	Dir    string          `json:"dir"`
+	Access profiles.Access `json:"access"`
+	// Protected are the places that the host executes later, as they are covered in this run.
+	Protected []Place `json:"protected"`
+	// GitReadOnly says that the project has a .git that is covered.
+	GitReadOnly bool `json:"git_read_only"`
+	// Hidden are the files of the project that are covered.
+	Hidden []string `json:"hidden"`
+}
+
+// Place is a protected place of the project that exists.
+type Place struct {
+	Path string `json:"path"` // absolute
+	Dir  bool   `json:"dir"`
+}
+
+// Level is how much of what sbx promises this sandbox has.
+type Level struct {
+	Name profiles.Level `json:"name"`
+	// Why are the reasons for which it is less than full.
+	Why []string `json:"why,omitempty"`
+	// Require is the bar below which a run is refused.
+	Require profiles.Level `json:"require"`
+	// Warnings are weaknesses that no level stands for.
+	Warnings []string `json:"warnings,omitempty"`
+}
+
+// lower takes the level down, for a reason.
+func (l *Level) lower(to profiles.Level, why string) {
+	if to.Accepts(l.Name) && to != l.Name {
+		l.Name = to
+	}
+	l.Why = append(l.Why, why)
+}

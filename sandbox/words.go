@@ -1,0 +1,95 @@
+package sandbox
+
+import (
+	"fmt"
+	"strings"
+
+	"sbx/fuseoverlay"
+	"sbx/profiles"
+)
+
+// Line is one statement about a sandbox, in plain words.
+type Line struct{ About, Text string }
+
+// Words tell a spec to a person: what the payload is, sees, may write and reach.
+func (s *Spec) Words() []Line {
+	lines := []Line{
+		{"command", strings.Join(s.Command, " ")},
+		{"working folder", s.Workdir},
+		{"project", fmt.Sprintf("%s (%s)", s.Project.Dir, s.Project.Access)},
+		{"user inside", s.userWords()},
+		{"network", s.networkWords()},
+	}
+	lines = append(lines, s.fileWords()...)
+	lines = append(lines, Line{"environment", strings.Join(s.EnvNames, " ")},
+		Line{"system calls", "seccomp filter " + s.Harden.Seccomp},
+		Line{"limits", s.limitWords()},
+		Line{"level", strings.Join(append([]string{string(s.Level.Name)}, s.Level.Why...), "; ")})
+	for _, w := range s.Level.Warnings {
+		lines = append(lines, Line{"warning", w})
+	}
+	for _, g := range s.Grants {
+		lines = append(lines, Line{"granted", g})
+	}
+	return lines
+}
+
+func (s *Spec) userWords() string {
+	others := uint32(0)
+	for _, r := range s.IDs.Maps.UID[1:] {
+		others += r.Count
+	}
+	groups := "supplementary groups dropped"
+	if !s.IDs.DropGroups {
+		groups = "supplementary groups kept"
+	}
+	return fmt.Sprintf("uid %d, gid %d, outside the caller's own; %d sub-ids; %s", s.IDs.UID, s.IDs.GID, others, groups)
+}
+
+func (s *Spec) networkWords() string {
+	if s.Network == profiles.NetHost {
+		return "the host's own, its loopback included"
+	}
+	return "none but a loopback of its own"
+}
+
+func (s *Spec) limitWords() string {
+	text := fmt.Sprintf("%d processes; %d MiB and %d files in memory", s.Limits.Processes, s.Root.Size>>20, s.Root.Inodes)
+	if s.Limits.Time > 0 {
+		text += fmt.Sprintf("; %v", s.Limits.Time)
+	}
+	return text
+}
+
+// fileWords tell what of the host is shown, and what is covered.
+func (s *Spec) fileWords() []Line {
+	about := map[fuseoverlay.Kind]string{
+		fuseoverlay.Scratch: "empty, in memory", fuseoverlay.HideFile: "covered", fuseoverlay.HideDir: "covered",
+		fuseoverlay.File: "generated",
+	}
+	lists := map[string][]string{}
+	for _, e := range s.Root.Entries {
+		what := about[e.Kind]
+		if e.Kind == fuseoverlay.Bind {
+			what = "read-only"
+			if e.Writable {
+				what = "writable"
+			}
+		}
+		lists[what] = append(lists[what], entryWords(&e))
+	}
+	var lines []Line
+	for _, what := range []string{"writable", "read-only", "covered", "generated", "empty, in memory"} {
+		if len(lists[what]) > 0 {
+			lines = append(lines, Line{what, strings.Join(lists[what], " ")})
+		}
+	}
+	return lines
+}
+
+func entryWords(e *fuseoverlay.Entry) string {
+	if e.Kind == fuseoverlay.Bind && e.Source != e.Target {
+		return e.Target + " (" + e.Source + ")"
+	}
+	return e.Target
+}
