@@ -17,24 +17,7 @@ type comparison struct {
 	real       func(path string) (realPath, bool)
 }
 
-// Wider lists what mine gives beyond what user gives; both have their defaults
-// filled in. It decides by these rules:
-//
-//   - root.user: an id inside is only a number, outside the payload has the
-//     caller's; but root inside is more than a user inside. root.groups = keep,
-//     an image or folder of another's making, and the host's boot time where
-//     the user hides it, are grants.
-//   - files.read, write, mounts: what lies inside the project, symlinks
-//     resolved, is no grant where the user's access to the project covers it
-//     and the user masked nothing there (hide, tmpfs, a mount); writing needs
-//     an existing folder that is none the host executes from later, and has no
-//     dot in front. Outside the project they are covered by the user's own.
-//   - files.hide and tmpfs only take away. What a tmpfs covers is empty.
-//   - network.mode, limits, harden: by their order. allow: rule by rule.
-//   - env.pass: names that pass anyway or that the user passes are none.
-//     env.set only changes what the payload sees of itself: never a grant, not
-//     even where it overrides a value of the user's.
-//   - the tables of tasks are held against the user's, as the file itself is.
+// grants lists what mine gives beyond the user's, by the rules of Wider.
 func (c *comparison) grants(mine *Profile) []Grant {
 	var out []Grant
 	for _, k := range profileKeys {
@@ -51,8 +34,25 @@ func (c *comparison) grants(mine *Profile) []Grant {
 	return out
 }
 
-// Wider lists what merged gives beyond user, for a project in the folder
-// project; the rules are those of the method grants. protected is as in Options.
+// Wider lists what merged gives beyond what user gives; both have their
+// defaults filled in, and merged holds the user's entries as well. project is
+// the project's folder, protected as in Options. It decides by these rules:
+//
+//   - root.user: an id inside is only a number, outside the payload has the
+//     caller's; but root inside is more than a user inside. root.groups = keep,
+//     an image or folder of another's making, and the host's boot time where
+//     the user hides it, are grants.
+//   - files.read, write, mounts: what lies inside the project, symlinks
+//     resolved, is no grant where the user's access to the project covers it
+//     and the user masked nothing there (hide, tmpfs, a mount); writing needs
+//     an existing folder that is none the host executes from later, and has no
+//     dot in front. Outside the project they are covered by the user's own.
+//   - files.hide and tmpfs only take away. What a tmpfs covers is empty.
+//   - network.mode, limits, harden: by their order. allow: rule by rule.
+//   - env.pass: names that pass anyway or that the user passes are none.
+//     env.set only changes what the payload sees of itself: never a grant, not
+//     even where it overrides a value of the user's.
+//   - the tables of tasks are held against the user's, as the file itself is.
 func Wider(user, merged *Profile, project string, protected []string) []Grant {
 	c := newComparison(user, project, protected)
 	c.mergedList = true
