@@ -80,14 +80,12 @@ func Start(s *Spec, io Streams, notify func(string)) (*Running, error) {
 	if s.Project.Access == profiles.AccessWrite {
 		r.before = takeSnapshot(&s.Project)
 	}
-	r.signals = catchSignals()
 	r.watch = newWatch(s, notify)
 	process, err := userns.Start(Compile(s), userns.Options{
 		Stdin: io.Stdin, Stdout: io.Stdout, Stderr: io.Stderr,
 		Maps: s.IDs.Maps, AtBarrier: r.watch.atBarrier(),
 	})
 	if err != nil {
-		r.signals.stop()
 		r.watch.stop()
 		return nil, err
 	}
@@ -95,7 +93,7 @@ func Start(s *Spec, io Streams, notify func(string)) (*Running, error) {
 	lowerByNotices(&r.Level, process.Notices)
 	r.watch.begin(process)
 	r.terminal = relay(s.Terminals, io, process.Files[masterSlot])
-	r.signals.forward(process.Payload, r.terminal)
+	r.signals = forwardSignals(process.Payload, r.terminal)
 	r.limitTime()
 	return r, nil
 }

@@ -24,32 +24,37 @@ var notForwarded = map[os.Signal]bool{
 var toGroup = map[os.Signal]bool{unix.SIGINT: true, unix.SIGQUIT: true, unix.SIGHUP: true}
 
 // signals forwards the signals of this process to the payload.
-type signals struct {
-	caught chan os.Signal
-	done   chan struct{}
-}
+type signals struct{ caught chan os.Signal }
 
-// catchSignals catches from now on; what comes before forward waits.
-func catchSignals() *signals {
-	s := &signals{caught: make(chan os.Signal, 64), done: make(chan struct{})}
-	var list []os.Signal
-	for _, sig := range table.SignalMap {
-		if !notForwarded[sig] && !signal.Ignored(sig) {
-			list = append(list, sig)
-		}
-	}
-	signal.Notify(s.caught, list...)
-	return s
-}
-
-func (s *signals) forward(payload *os.File, t *terminal) {
+// forwardSignals forwards from soon on. It takes effect beside the payload's first steps, since the
+// Go runtime needs up to 0.1 ms for each signal that it is to catch; a signal that comes before has
+// its default action, which ends this process and the sandbox with it.
+func forwardSignals(payload *os.File, t *terminal) *signals {
+	s := &signals{make(chan os.Signal, 64)}
 	go func() {
-		defer close(s.done)
+		signal.Notify(s.caught, forwarded()...)
 		for sig := range s.caught {
 			forwardOne(payload, sig.(unix.Signal), t)
 		}
 	}()
+	return s
 }
+
+// forwarded are the signals to catch, but for those that this process was started to ignore, as by
+// nohup(1): the payload ignores them as well.
+func forwarded() []os.Signal {
+	var list []os.Signal
+	for _, sig := range table.SignalMap {
+		if sig < firstRealTime && !notForwarded[sig] && !signal.Ignored(sig) {
+			list = append(list, sig)
+		}
+	}
+	return list
+}
+
+// firstRealTime is the first of the real-time signals (signal(7)), which nobody sends to a command
+// line.
+const firstRealTime = unix.Signal(32)
 
 func forwardOne(payload *os.File, sig unix.Signal, t *terminal) {
 	switch {
@@ -69,7 +74,8 @@ func forwardOne(payload *os.File, sig unix.Signal, t *terminal) {
 	}
 }
 
-func (s *signals) stop() { table.StopCatch(s.caught) }
+// stop ends the forwarding. The channel stays open: a Notify that is still on its way may use it.
+func (s *signals) stop() { signal.Stop(s.caught) }
 
 // signalPayload signals the payload's process by its pidfd, which never means another one.
 func signalPayload(payload *os.File, sig unix.Signal) {

@@ -4,7 +4,6 @@ package main
 import (
 	"errors"
 	"os"
-	"runtime"
 
 	"github.com/alecthomas/kong"
 )
@@ -27,8 +26,6 @@ type exitStatus int
 func (exitStatus) Error() string { return "" }
 
 func main() {
-	// The thread that makes the sandbox must be the main one: it lives as long as the program.
-	runtime.LockOSThread()
 	os.Exit(run(os.Args[1:]))
 }
 
