@@ -26,7 +26,6 @@ type Running struct {
 	spec     *Spec
 	process  *userns.Process
 	before   snapshot
-	signals  *signals
 	terminal *terminal
 	watch    *watch
 	ended    chan struct{}
@@ -93,7 +92,7 @@ func Start(s *Spec, io Streams, notify func(string)) (*Running, error) {
 	lowerByNotices(&r.Level, process.Notices)
 	r.watch.begin(process)
 	r.terminal = relay(s.Terminals, io, process.Files[masterSlot])
-	r.signals = forwardSignals(process.Payload, r.terminal)
+	forwardSignals(process.Payload, r.terminal)
 	r.limitTime()
 	return r, nil
 }
@@ -129,7 +128,6 @@ func (r *Running) Wait() (Result, error) {
 	status, err := r.process.Wait()
 	close(r.ended)
 	r.terminal.end()
-	r.signals.stop()
 	result := Result{Status: exitStatus(status), TimedOut: r.timedOut.Load()}
 	result.GitUsed, result.Uncovered = r.watch.stop()
 	if r.before != nil {

@@ -45,6 +45,7 @@ type Process struct {
 	failed *StepError
 	status unix.WaitStatus
 	exited bool
+	alone  bool // nothing but PID 1 was left when the payload ended
 }
 
 // StepError is a step of a plan that failed.
@@ -327,7 +328,7 @@ func (p *Process) take(m *message, fd int) {
 	case msgStarted:
 		p.Payload = os.NewFile(uintptr(fd), "payload")
 	case msgExited:
-		p.exited, p.status = true, unix.WaitStatus(m.value)
+		p.exited, p.status, p.alone = true, unix.WaitStatus(m.value), m.step == 1
 	}
 }
 
@@ -344,10 +345,16 @@ func (p *Process) stepError(m *message) *StepError {
 	return &StepError{Step{Do: do}, unix.Errno(m.errno)}
 }
 
-// Wait waits for the sandbox's end and returns the payload's wait status. A step that failed in
-// the payload's process, execve at last, is a *StepError. It closes what Start opened but Files.
+// Wait waits until the payload and all else inside has ended, and returns the payload's wait
+// status. A step that failed in the payload's process, execve at last, is a *StepError. It closes
+// what Start opened but Files.
 func (p *Process) Wait() (unix.WaitStatus, error) {
 	for !p.exited && p.receive() == nil {
+	}
+	if p.alone && p.failed == nil {
+		// PID 1 only has its namespaces to give back, which takes the kernel a while.
+		go p.abandon()
+		return p.status, nil
 	}
 	status := p.abandon()
 	switch {
