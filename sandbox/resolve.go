@@ -68,7 +68,10 @@ func Resolve(r Request) (*Spec, error) {
 	s.Limits.Time, s.Limits.Processes = p.Limits.Time.V, defaultProcesses
 	s.Limits.NoFileSoft, s.Limits.NoFileHard = host.NoFile()
 	for _, g := range r.Loaded.Grants {
-		s.Grants = append(s.Grants, g.String())
+		s.Grants = append(s.Grants, Grant{g.Key, g.String()})
+	}
+	if skipped := r.Project.Skipped; skipped != "" {
+		s.Level.Warnings = append(s.Level.Warnings, skipped+" belongs to another user, and says nothing here")
 	}
 	if err := checkProject(r.Project, s.Project.Access); err != nil {
 		return nil, err
@@ -142,7 +145,7 @@ func resolveRoot(s *Spec, r *Request, p *profiles.Profile) error {
 	if home != r.Account.Home {
 		l.scratch(r.Account.Home, 0o700)
 	}
-	pathFolders := l.toolchains(r)
+	pathFolders, variables := l.toolchains(r)
 	if err := l.files(s, r, p); err != nil {
 		return err
 	}
@@ -161,7 +164,7 @@ func resolveRoot(s *Spec, r *Request, p *profiles.Profile) error {
 	if err := l.resolveWorkdir(s, r, home); err != nil {
 		return err
 	}
-	resolveCommand(s, r, home, l.shownFolders(pathFolders))
+	resolveCommand(s, r, home, l.shownFolders(pathFolders), variables)
 	return nil
 }
 
@@ -197,21 +200,33 @@ func mapsTTYGroup(s *Spec) bool {
 	return false
 }
 
-// toolchains shows what the caller's PATH leads to outside the system folders, and returns the
-// folders of PATH.
-func (l *layout) toolchains(r *Request) []string {
+// toolchains shows what the caller's PATH leads to outside the system folders. It returns the
+// folders of PATH, and the variables that tell tools where they were moved to.
+func (l *layout) toolchains(r *Request) (folders, variables []string) {
 	env := environment(r.Environ)
-	folders := absolute(filepath.SplitList(env["PATH"]))
+	folders = absolute(filepath.SplitList(env["PATH"]))
 	shown := profiles.Toolchains(folders, profiles.Lookup{
 		Home: r.Account.Home, Project: r.Project.Dir,
 		Getenv: func(name string) string { return env[name] },
 		Exists: func(path string) bool { _, err := os.Stat(path); return err == nil },
 		Glob:   func(pattern string) []string { list, _ := filepath.Glob(pattern); return list },
+		Real:   realPath,
 	})
 	for _, tool := range shown {
 		l.showTool(tool.Path)
+		if tool.Env != "" {
+			variables = append(variables, tool.Env)
+		}
 	}
-	return folders
+	return folders, variables
+}
+
+// realPath is a path with its symlinks resolved, or as it is where that cannot be done.
+func realPath(path string) string {
+	if real, err := filepath.EvalSymlinks(path); err == nil {
+		return real
+	}
+	return path
 }
 
 // showTool shows a toolchain's folder at its own path; where that passes a symlink, at the real
@@ -255,18 +270,18 @@ func (l *layout) files(s *Spec, r *Request, p *profiles.Profile) error {
 	if err := l.project(s, r, p); err != nil {
 		return err
 	}
-	for _, path := range p.Files.Read.Values() {
-		if err := l.mount(profiles.Mount{Src: path, Dst: path, ReadOnly: true}); err != nil {
+	for _, read := range p.Files.Read.Items {
+		if err := l.mount(profiles.Mount{Src: read.V, Dst: read.V, ReadOnly: true}, read.From); err != nil {
 			return err
 		}
 	}
-	for _, path := range p.Files.Write.Values() {
-		if err := l.mount(profiles.Mount{Src: path, Dst: path}); err != nil {
+	for _, write := range p.Files.Write.Items {
+		if err := l.mount(profiles.Mount{Src: write.V, Dst: write.V}, write.From); err != nil {
 			return err
 		}
 	}
-	for _, m := range p.Files.Mounts.Values() {
-		if err := l.mount(m); err != nil {
+	for _, m := range p.Files.Mounts.Items {
+		if err := l.mount(m.V, m.From); err != nil {
 			return err
 		}
 	}
@@ -298,11 +313,15 @@ func (l *layout) project(s *Spec, r *Request, p *profiles.Profile) error {
 }
 
 // mount shows a host path at a target. Symlinks in the source are resolved now; the walk follows
-// none.
-func (l *layout) mount(m profiles.Mount) error {
+// none. What a project's file names was compared with what the user allows in its resolved form,
+// so it must not have become a symlink since.
+func (l *layout) mount(m profiles.Mount, from profiles.Origin) error {
 	real, err := filepath.EvalSymlinks(m.Src)
 	if err != nil {
 		return fmt.Errorf("mounting %s: %w", m.Src, plainError(err))
+	}
+	if from.Layer == profiles.LayerProject && real != m.Src {
+		return fmt.Errorf("mounting %s: %w", m.Src, unix.ELOOP)
 	}
 	target := l.throughLinks(m.Dst)
 	info, err := os.Lstat(real)
@@ -376,7 +395,7 @@ func (l *layout) shownFolders(folders []string) []string {
 // standardPath is searched after the caller's own folders.
 var standardPath = []string{"/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"}
 
-func resolveCommand(s *Spec, r *Request, home string, folders []string) {
+func resolveCommand(s *Spec, r *Request, home string, folders, variables []string) {
 	for _, dir := range standardPath {
 		if !slices.Contains(folders, dir) {
 			folders = append(folders, dir)
@@ -389,7 +408,7 @@ func resolveCommand(s *Spec, r *Request, home string, folders []string) {
 			"HOME": home, "USER": name, "LOGNAME": name, "SHELL": r.Account.Shell,
 			"PATH": strings.Join(folders, ":"), "SBX": "1",
 		},
-		Pass:  r.Loaded.Profile.Env.Pass.Values(),
+		Pass:  append(variables, r.Loaded.Profile.Env.Pass.Values()...),
 		Set:   r.Loaded.Profile.Env.SetValues(),
 		Flags: r.EnvFlags,
 	})

@@ -6,6 +6,7 @@
 package sandbox
 
 import (
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -44,8 +45,8 @@ type Spec struct {
 	// Project is the folder that the run is about, and what the payload may do with it.
 	Project Project `json:"project"`
 	Level   Level   `json:"level"`
-	// Grants are what the profile asks for beyond the default sandbox, in plain words.
-	Grants []string `json:"grants"`
+	// Grants are what the profile asks for beyond the default sandbox.
+	Grants []Grant `json:"grants"`
 }
 
 // Clocks are what the host's clocks show, in whole seconds, when the spec is made.
@@ -110,6 +111,21 @@ type Level struct {
 	Require profiles.Level `json:"require"`
 	// Warnings are weaknesses that no level stands for.
 	Warnings []string `json:"warnings,omitempty"`
+}
+
+// Grant is one thing that a profile asks for beyond the default sandbox.
+type Grant struct {
+	Key   string `json:"key"`   // the profile's, such as "network.mode"
+	Words string `json:"words"` // plain ones
+}
+
+// Opens tells whether the grant opens a wall of the sandbox, where others only show more files.
+func (g Grant) Opens() bool {
+	switch g.Key {
+	case "network.mode", "root.groups", "files.git":
+		return true
+	}
+	return strings.HasPrefix(g.Key, "harden.")
 }
 
 // lower takes the level down, for a reason.

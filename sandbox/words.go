@@ -29,7 +29,7 @@ func (s *Spec) Words() []Line {
 		lines = append(lines, Line{"warning", w})
 	}
 	for _, g := range s.Grants {
-		lines = append(lines, Line{"granted", g})
+		lines = append(lines, Line{"granted", g.Words})
 	}
 	return lines
 }

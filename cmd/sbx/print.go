@@ -65,13 +65,15 @@ func nextRune(s string) (r rune, rest, quoted string) {
 // printNotice says what happened while a sandbox runs.
 func printNotice(text string) { message("%s", text) }
 
-// printStart says what is weaker than it could be, and which grants are in force.
+// printStart says what is weaker than it could be, and which grants open a wall.
 func printStart(s *sandbox.Spec) {
 	for _, w := range s.Level.Warnings {
 		message("warning: %s", w)
 	}
 	for _, g := range s.Grants {
-		message("granted: %s", g)
+		if g.Opens() {
+			message("granted: %s", g.Words)
+		}
 	}
 	if s.Level.Name != profiles.LevelFull {
 		message("level %s: %s", s.Level.Name, strings.Join(s.Level.Why, "; "))
