@@ -69,20 +69,27 @@ func whoAmI(t *testing.T) string {
 	return "nosub"
 }
 
+// readTags reads the first line; one that does not begin with a tag is a plain comment or command.
 func readTags(t *testing.T, file string) []string {
 	b, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
 	first, _, _ := strings.Cut(string(b), "\n")
-	tags := strings.Fields(strings.TrimPrefix(first, "#"))
+	words, isComment := strings.CutPrefix(first, "# ")
+	tags := strings.Fields(words)
+	if !isComment || len(tags) == 0 || !slices.Contains(knownTags, tags[0]) {
+		return nil
+	}
 	for _, tag := range tags {
-		if !slices.Contains([]string{"vm", "user", "nouser", "nosub", "root", "long"}, tag) {
+		if !slices.Contains(knownTags, tag) {
 			t.Fatalf("%s: unknown tag %q in the first line", file, tag)
 		}
 	}
 	return tags
 }
+
+var knownTags = []string{"vm", "user", "nouser", "nosub", "root", "long"}
 
 func runsAs(tags []string, me string) bool {
 	if me == "user" {
@@ -103,6 +110,15 @@ func runScript(t *testing.T, file, me string) {
 			t.Errorf("removing the script's folder: %v", err)
 		}
 	})
+	// A script that hangs, or one whose leftovers hold its output open, ends here.
+	watchdog := time.AfterFunc(timeFor(file), func() {
+		for _, p := range descendants() {
+			fmt.Printf("    script hangs, killing %d %s\n", p.pid, p.cmdline)
+			unix.Kill(p.pid, unix.SIGKILL)
+		}
+		t.Error("the script took too long; its processes were killed")
+	})
+	defer watchdog.Stop()
 	testscript.RunT(shim{t}, testscript.Params{
 		Files:       []string{file},
 		WorkdirRoot: work,
@@ -110,6 +126,14 @@ func runScript(t *testing.T, file, me string) {
 		Cmds:        commands,
 		Condition:   func(cond string) (bool, error) { return condition(cond, me) },
 	})
+}
+
+// timeFor is far more than a script needs.
+func timeFor(file string) time.Duration {
+	if strings.HasPrefix(file, "real/") || strings.HasSuffix(file, "_often.txtar") {
+		return 10 * time.Minute
+	}
+	return time.Minute
 }
 
 // setUp gives each script a home and a project of its own; it starts in the project.

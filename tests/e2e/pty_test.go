@@ -128,7 +128,7 @@ func (t *terminal) step(line string) error {
 	case "expect":
 		return t.expect(rest)
 	case "send":
-		text, err := strconv.Unquote(`"` + rest + `"`)
+		text, err := strconv.Unquote(`"` + strings.ReplaceAll(rest, `"`, `\"`) + `"`)
 		if err != nil {
 			return err
 		}

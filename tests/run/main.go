@@ -117,6 +117,9 @@ func parts(pkgs []string, o options) []part {
 		for _, user := range []string{"sbxtest", "sbxnosub", "root"} {
 			ps = append(ps, scripts("scripts as "+user, user, "TestScripts/"+o.run, o.all))
 		}
+		if o.run == "" {
+			ps = append(ps, scripts("documents", "sbxtest", "Test(ManPage|SafeEnv|Promises)", o.all))
+		}
 	}
 	if want("real") {
 		ps = append(ps, scripts("real input", "sbxtest", "TestReal/"+o.run, o.all))

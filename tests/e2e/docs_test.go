@@ -1,0 +1,104 @@
+package e2e
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"sbx/profiles"
+)
+
+func readDoc(t *testing.T, path string) string {
+	b, err := os.ReadFile(filepath.Join("../..", path))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+// TestManPage holds the flags of the man page against those of --help.
+func TestManPage(t *testing.T) {
+	page := readDoc(t, "docs/man/sbx.1")
+	var documented []string
+	for _, m := range regexp.MustCompile(`(?m)(?:Fl|,) -([a-z][a-z-]*)`).FindAllStringSubmatch(page, -1) {
+		documented = append(documented, m[1])
+	}
+	var all []string
+	for _, verb := range []string{"run", "shell", "explain", "doctor"} {
+		help, err := exec.Command("sbx", verb, "--help").Output()
+		if err != nil {
+			t.Fatalf("sbx %s --help: %v", verb, err)
+		}
+		for _, m := range regexp.MustCompile(`--([a-z][a-z-]*)`).FindAllStringSubmatch(string(help), -1) {
+			if m[1] != "help" && m[1] != "no" {
+				all = append(all, m[1])
+			}
+		}
+	}
+	for _, flag := range all {
+		if !slices.Contains(documented, flag) {
+			t.Errorf("--%s is in --help, not in docs/man/sbx.1", flag)
+		}
+	}
+	for _, flag := range documented {
+		if !slices.Contains(all, flag) {
+			t.Errorf("--%s is in docs/man/sbx.1, not in --help", flag)
+		}
+	}
+}
+
+// TestSafeEnvironmentDocumented holds the list in docs/profile.md against the table.
+func TestSafeEnvironmentDocumented(t *testing.T) {
+	doc := readDoc(t, "docs/profile.md")
+	_, rest, ok := strings.Cut(doc, "<!-- safe-env")
+	list, _, ok2 := strings.Cut(rest, "<!-- /safe-env")
+	if !ok || !ok2 {
+		t.Fatal("docs/profile.md has no safe-env list")
+	}
+	var want []string
+	for _, s := range profiles.SafeEnv {
+		want = append(want, s.Name)
+	}
+	var got []string
+	for _, m := range regexp.MustCompile("`([A-Z_]+)`").FindAllStringSubmatch(list, -1) {
+		got = append(got, m[1])
+	}
+	slices.Sort(want)
+	slices.Sort(got)
+	if !slices.Equal(got, want) {
+		t.Errorf("docs/profile.md lists\n%v\nprofiles.SafeEnv is\n%v", got, want)
+	}
+}
+
+// TestPromisesHaveTests: each line of the promise in SECURITY.md names scripts that exist, and no attack is left out.
+func TestPromisesHaveTests(t *testing.T) {
+	doc := readDoc(t, "SECURITY.md")
+	_, doc, _ = strings.Cut(doc, "## What is promised")
+	promised, _, _ := strings.Cut(doc, "## What is not promised")
+	lines := 0
+	for line := range strings.Lines(promised) {
+		cells := strings.Split(line, "|")
+		if len(cells) != 4 || strings.Contains(line, "---") || strings.Contains(line, "| tests |") {
+			continue
+		}
+		lines++
+		for _, name := range strings.Split(cells[2], ",") {
+			if !exists(strings.TrimSpace(name) + ".txtar") {
+				t.Errorf("SECURITY.md names the test %q, which is not there", strings.TrimSpace(name))
+			}
+		}
+	}
+	if lines < 10 {
+		t.Errorf("only %d promises found in SECURITY.md", lines)
+	}
+	attacks, _ := filepath.Glob("attacks_*.txtar")
+	for _, path := range attacks {
+		if !strings.Contains(promised, strings.TrimSuffix(path, ".txtar")) {
+			t.Errorf("%s stands for no promise in SECURITY.md", path)
+		}
+	}
+}
