@@ -73,8 +73,15 @@ func (e *NotExecutedError) Status() int {
 // grace is how long a payload has between the TERM of a time limit and the KILL.
 const grace = 10 * time.Second
 
-// Start makes the sandbox and starts its payload. notify hears what has to be said meanwhile.
-func Start(s *Spec, io Streams, notify func(string)) (*Running, error) {
+// Prepare begins to make the first process of a sandbox with the usual namespaces, while the caller
+// still finds out what sandbox it is to be. Start takes it, or replaces it by one that fits.
+func Prepare(io Streams) *userns.Prepared {
+	return userns.Prepare(namespaces(&Spec{Network: profiles.NetNone}), io.Stdin, io.Stdout, io.Stderr)
+}
+
+// Start makes the sandbox and starts its payload. prepared may be nil. notify hears what has to be
+// said meanwhile.
+func Start(s *Spec, io Streams, prepared *userns.Prepared, notify func(string)) (*Running, error) {
 	r := &Running{spec: s, Level: s.Level, ended: make(chan struct{})}
 	if s.Project.Access == profiles.AccessWrite {
 		r.before = takeSnapshot(&s.Project)
@@ -82,7 +89,7 @@ func Start(s *Spec, io Streams, notify func(string)) (*Running, error) {
 	r.watch = newWatch(s, notify)
 	process, err := userns.Start(Compile(s), userns.Options{
 		Stdin: io.Stdin, Stdout: io.Stdout, Stderr: io.Stderr,
-		Maps: s.IDs.Maps, AtBarrier: r.watch.atBarrier(),
+		Maps: s.IDs.Maps, AtBarrier: r.watch.atBarrier(), Prepared: prepared,
 	})
 	if err != nil {
 		r.watch.stop()

@@ -75,7 +75,7 @@ type flagName struct {
 	name string
 }
 
-var cloneFlags = []flagName{
+var cloneFlags = &more{names: []flagName{
 	{unix.CLONE_NEWUSER, "CLONE_NEWUSER"},
 	{unix.CLONE_NEWNS, "CLONE_NEWNS"},
 	{unix.CLONE_NEWPID, "CLONE_NEWPID"},
@@ -84,9 +84,9 @@ var cloneFlags = []flagName{
 	{unix.CLONE_NEWNET, "CLONE_NEWNET"},
 	{unix.CLONE_NEWCGROUP, "CLONE_NEWCGROUP"},
 	{unix.CLONE_NEWTIME, "CLONE_NEWTIME"},
-}
+}}
 
-var openFlags = []flagName{
+var openFlags = &more{names: []flagName{
 	{unix.O_PATH, "O_PATH"},
 	{unix.O_WRONLY, "O_WRONLY"},
 	{unix.O_RDWR, "O_RDWR"},
@@ -96,30 +96,30 @@ var openFlags = []flagName{
 	{unix.O_NOFOLLOW, "O_NOFOLLOW"},
 	{unix.O_NOCTTY, "O_NOCTTY"},
 	{unix.O_CLOEXEC, "O_CLOEXEC"},
-}
+}}
 
-var resolveFlags = []flagName{
+var resolveFlags = &more{names: []flagName{
 	{unix.RESOLVE_NO_SYMLINKS, "RESOLVE_NO_SYMLINKS"},
 	{unix.RESOLVE_NO_MAGICLINKS, "RESOLVE_NO_MAGICLINKS"},
 	{unix.RESOLVE_IN_ROOT, "RESOLVE_IN_ROOT"},
 	{unix.RESOLVE_BENEATH, "RESOLVE_BENEATH"},
-}
+}}
 
-var treeFlags = []flagName{
+var treeFlags = &more{names: []flagName{
 	{unix.OPEN_TREE_CLONE, "OPEN_TREE_CLONE"},
 	{unix.AT_RECURSIVE, "AT_RECURSIVE"},
 	{unix.AT_EMPTY_PATH, "AT_EMPTY_PATH"},
 	{unix.O_CLOEXEC, "OPEN_TREE_CLOEXEC"},
-}
+}}
 
-var mountAttrFlags = []flagName{
+var mountAttrFlags = &more{names: []flagName{
 	{unix.MOUNT_ATTR_RDONLY, "MOUNT_ATTR_RDONLY"},
 	{unix.MOUNT_ATTR_NOSUID, "MOUNT_ATTR_NOSUID"},
 	{unix.MOUNT_ATTR_NODEV, "MOUNT_ATTR_NODEV"},
 	{unix.MOUNT_ATTR_NOEXEC, "MOUNT_ATTR_NOEXEC"},
-}
+}}
 
-var mountFlags = []flagName{
+var mountFlags = &more{names: []flagName{
 	{unix.MS_REMOUNT, "MS_REMOUNT"},
 	{unix.MS_BIND, "MS_BIND"},
 	{unix.MS_REC, "MS_REC"},
@@ -131,7 +131,7 @@ var mountFlags = []flagName{
 	{unix.MS_NOATIME, "MS_NOATIME"},
 	{unix.MS_NODIRATIME, "MS_NODIRATIME"},
 	{unix.MS_RELATIME, "MS_RELATIME"},
-}
+}}
 
 // flagNames renders a bit set as its names, joined by |; what no name covers follows in hex.
 func flagNames(bits uintptr, names []flagName) string {

@@ -62,20 +62,20 @@ type pollFD struct {
 	revents int16
 }
 
-// block is the head of the arena: what the child knows, and all memory that it writes to.
+// block is what the child knows, and all memory that it writes to but the slots. It is private to
+// each process: PID 1 and the payload's process have copies of their own.
 type block struct {
 	// Set by the supervisor before the clone.
-	lists      [2]rawList
-	slots      uintptr // offset of the slots
+	arena      uintptr // address
 	namespaces uintptr
-	payload    uintptr // 1: fork a payload and stay as PID 1; 0: end after the first list
+	mode       uintptr
 	socket     uintptr // its end of the socket
 	stdio      [3]uintptr
 	inputs     [maxInputs]uintptr
 	inputCount uintptr
 	argv       uintptr // memory that /proc/PID/cmdline shows
 	argvLen    uintptr
-	name       [16]byte // comm(5) of the child: proc_pid_comm(5), at most 15 bytes
+	name       [16]byte // comm of the child: proc_pid_comm(5), at most 15 bytes
 
 	// Written by the child.
 	allSignals uint64
@@ -91,6 +91,13 @@ type block struct {
 	poll       [2]pollFD
 	siginfo    [128]byte
 }
+
+// What the first process is for.
+const (
+	modeRun  = iota // walk the first list and end
+	modeInit        // walk, fork the payload, stay as PID 1
+	modeLoop        // PID 1 that has its payload
+)
 
 //go:linkname runtimeBeforeFork syscall.runtime_BeforeFork
 func runtimeBeforeFork()
@@ -127,8 +134,9 @@ func clone(b *block) (pid uintptr, errno syscall.Errno) {
 //go:nosplit
 func childMain(b *block) {
 	prelude(b)
+	awaitBarrier(b) // the plan is there
 	walk(b, 0)
-	if b.payload == 0 {
+	if b.mode == modeRun {
 		exit(0)
 	}
 	// A change of credentials on the way has cleared it (prctl(2)).
@@ -193,12 +201,12 @@ func dieWithSupervisor() {
 //go:norace
 //go:nosplit
 func walk(b *block, part uint32) {
-	list := &b.lists[0]
+	list := &headerOf(b).lists[0]
 	if part == 1 {
-		list = &b.lists[1]
+		list = &headerOf(b).lists[1]
 	}
 	for i := uintptr(0); i < list.count; i++ {
-		s := (*rawStep)(unsafe.Add(unsafe.Pointer(b), list.offset+i*unsafe.Sizeof(rawStep{})))
+		s := (*rawStep)(unsafe.Add(unsafe.Pointer(headerOf(b)), list.offset+i*unsafe.Sizeof(rawStep{})))
 		if s.when != 0 && (*slotOf(b, s.when-1) == s.whenValue) == (s.unless != 0) {
 			continue
 		}
@@ -224,8 +232,15 @@ func walk(b *block, part uint32) {
 //go:norace
 //go:nosplit
 func slotOf(b *block, n uintptr) *uintptr {
-	return (*uintptr)(unsafe.Add(unsafe.Pointer(b), b.slots+n*unsafe.Sizeof(uintptr(0))))
+	head := headerOf(b)
+	return (*uintptr)(unsafe.Add(unsafe.Pointer(head), head.slots+n*unsafe.Sizeof(uintptr(0))))
 }
+
+// headerOf is the head of the arena, whose address is kept as a plain word.
+//
+//go:norace
+//go:nosplit
+func headerOf(b *block) *header { return *(**header)(unsafe.Pointer(&b.arena)) }
 
 //go:norace
 //go:nosplit

@@ -1,9 +1,8 @@
 package userns
 
 import (
-	"encoding/binary"
+	"errors"
 	"fmt"
-	"runtime"
 	"strings"
 	"unsafe"
 
@@ -26,24 +25,44 @@ type rawStep struct {
 // rawList says where in the arena a list of steps lies.
 type rawList struct{ offset, count uintptr }
 
-// arena is a plan in memory of its own, outside the Go heap: the child reads it after the clone,
-// where no garbage collector may move or free what it points to (KERNEL: "plan memory").
-type arena struct {
-	memory []byte
-	block  *block
-	parts  [2][]Step
-	slots  []Slot // by number
+// plan memory: the arena is mapped before the clone and shared with the child, so that addresses
+// agree and the plan can be written while the child is being made. It lies outside the Go heap: no
+// garbage collector moves or frees what it points to. What the payload supplies is in it as bytes
+// only, and the payload's own process loses it with execve.
+
+// minArena is enough for a plan with a command line of usual length, in bytes. Pages that are not
+// used cost nothing.
+const minArena = 1 << 20
+
+// errArenaFull says that a plan is larger than its arena.
+var errArenaFull = errors.New("the plan is larger than its arena")
+
+// newArena maps memory for a plan.
+func newArena(size int) ([]byte, error) {
+	arena, err := unix.Mmap(-1, 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_ANONYMOUS|unix.MAP_NORESERVE)
+	if err != nil {
+		return nil, fmt.Errorf("mapping %d bytes for the plan: %w", size, err)
+	}
+	return arena, nil
 }
 
-func (a *arena) free() { unix.Munmap(a.memory) }
+// header is the head of the arena: where the lists and the slots lie.
+type header struct {
+	lists [2]rawList
+	slots uintptr // offset
+}
 
-// reloc is a word of the arena that holds an address within the arena.
-type reloc struct{ at, target int }
+// encoded is a plan in an arena.
+type encoded struct {
+	parts [2][]Step
+	slots []Slot // by number
+}
 
 type encoder struct {
-	buf    []byte
-	relocs []reloc
-	slots  map[Slot]uintptr
+	arena []byte
+	used  int
+	slots map[Slot]uintptr
+	// shared finds memory that several arguments use, by the identity of its description.
 	shared map[identity]int
 }
 
@@ -54,42 +73,48 @@ type identity struct {
 	length  int
 }
 
-// encode lays the plan out as memory. inputs are the slots that hold descriptors from the start,
-// in the order of their numbers.
-func encode(p *Plan, inputs []Slot) (*arena, error) {
-	e := &encoder{slots: map[Slot]uintptr{}, shared: map[identity]int{}, buf: make([]byte, 0, 64<<10)}
-	e.grow(int(unsafe.Sizeof(block{})))
+// encode lays a plan out in an arena. inputs are the slots that hold descriptors from the start,
+// in the order of their numbers; values are what they hold.
+func encode(arena []byte, p *Plan, inputs []Slot, values []uintptr) (*encoded, error) {
+	e := &encoder{arena: arena, slots: map[Slot]uintptr{}, shared: map[identity]int{}}
+	var head header
+	if _, err := e.grow(int(unsafe.Sizeof(head))); err != nil {
+		return nil, err
+	}
 	for _, s := range inputs {
 		e.slot(s)
 	}
-	var lists [2]rawList
-	parts := [2][]Step{p.Init, p.Payload}
-	for i, steps := range parts {
+	out := &encoded{parts: [2][]Step{p.Init, p.Payload}}
+	for i, steps := range out.parts {
 		list, err := e.steps(steps)
 		if err != nil {
 			return nil, err
 		}
-		lists[i] = list
+		head.lists[i] = list
 	}
-	slots := e.grow(len(e.slots) * wordSize)
-	memory, err := e.place()
+	slots, err := e.grow(len(e.slots) * wordSize)
 	if err != nil {
 		return nil, err
 	}
-	a := &arena{memory: memory, block: (*block)(unsafe.Pointer(&memory[0])), parts: parts, slots: e.slotNames()}
-	a.block.lists = lists
-	a.block.slots = uintptr(slots)
-	a.block.namespaces = p.Namespaces
-	return a, nil
+	for i, v := range values {
+		e.put(slots+i*wordSize, v)
+	}
+	head.slots = uintptr(slots)
+	*(*header)(unsafe.Pointer(&arena[0])) = head
+	out.slots = e.slotNames()
+	return out, nil
 }
 
 const wordSize = int(unsafe.Sizeof(uintptr(0)))
 
-// grow appends n zeroed bytes, aligned to a word, and returns their offset.
-func (e *encoder) grow(n int) int {
-	offset := (len(e.buf) + wordSize - 1) &^ (wordSize - 1)
-	e.buf = append(e.buf, make([]byte, offset+n-len(e.buf))...)
-	return offset
+// grow takes n zeroed bytes, aligned to a word, and returns their offset.
+func (e *encoder) grow(n int) (int, error) {
+	offset := (e.used + wordSize - 1) &^ (wordSize - 1)
+	if offset+n > len(e.arena) {
+		return 0, errArenaFull
+	}
+	e.used = offset + n
+	return offset, nil
 }
 
 func (e *encoder) slot(s Slot) uintptr {
@@ -111,35 +136,38 @@ func (e *encoder) slotNames() []Slot {
 
 func (e *encoder) steps(steps []Step) (rawList, error) {
 	const size = int(unsafe.Sizeof(rawStep{}))
-	base := e.grow(len(steps) * size)
+	base, err := e.grow(len(steps) * size)
+	if err != nil {
+		return rawList{}, err
+	}
 	for i := range steps {
-		if err := e.step(&steps[i], base+i*size); err != nil {
+		raw := (*rawStep)(unsafe.Pointer(&e.arena[base+i*size]))
+		if err := e.step(&steps[i], raw); err != nil {
 			return rawList{}, fmt.Errorf("encoding step %q: %w", steps[i].Do, err)
 		}
 	}
 	return rawList{uintptr(base), uintptr(len(steps))}, nil
 }
 
-func (e *encoder) step(s *Step, at int) error {
+func (e *encoder) step(s *Step, r *rawStep) error {
 	if _, known := callNames[s.call]; !known {
 		return fmt.Errorf("no such call in plans: %d", s.call)
 	}
-	if len(s.tolerate) > len(rawStep{}.tolerate) || len(s.args) > len(rawStep{}.args) {
-		return fmt.Errorf("too many arguments or tolerated errors")
+	if len(s.tolerate) > len(r.tolerate) || len(s.args) > len(r.args) {
+		return errors.New("too many arguments or tolerated errors")
 	}
-	r := rawStep{call: uintptr(s.call)}
-	for i, a := range s.args {
-		if a.kind == argSlot {
+	*r = rawStep{call: uintptr(s.call)}
+	for i := range s.args {
+		if s.args[i].kind == argSlot {
 			r.refs |= 1 << i
 		}
-		value, err := e.arg(a, at+int(unsafe.Offsetof(r.args))+i*wordSize)
+		value, err := e.arg(&s.args[i])
 		if err != nil {
 			return err
 		}
 		r.args[i] = value
 	}
-	e.outcome(s, &r)
-	e.putStep(at, &r)
+	e.outcome(s, r)
 	return nil
 }
 
@@ -154,54 +182,53 @@ func (e *encoder) outcome(s *Step, r *rawStep) {
 	if s.notice {
 		r.notice = 1
 	}
-	if s.when != nil {
-		r.when = e.slot(s.when.slot) + 1
-		r.whenValue = -uintptr(s.when.errno)
-		if s.when.unless {
-			r.unless = 1
-		}
+	if s.when == nil {
+		return
 	}
-}
-
-func (e *encoder) putStep(at int, r *rawStep) {
-	words := unsafe.Slice((*uintptr)(unsafe.Pointer(r)), unsafe.Sizeof(*r)/unsafe.Sizeof(uintptr(0)))
-	for i, w := range words {
-		e.put(at+i*wordSize, w)
+	r.when = e.slot(s.when.slot) + 1
+	r.whenValue = -uintptr(s.when.errno)
+	if s.when.unless {
+		r.unless = 1
 	}
 }
 
 func (e *encoder) put(at int, w uintptr) {
-	binary.NativeEndian.PutUint64(e.buf[at:], uint64(w))
+	*(*uintptr)(unsafe.Pointer(&e.arena[at])) = w
 }
 
-// arg returns the word that stands for a at the offset at; an address is noted as a reloc there.
-func (e *encoder) arg(a Arg, at int) (uintptr, error) {
+// arg returns the word that stands for a: a number, the number of a slot, or an address.
+func (e *encoder) arg(a *Arg) (uintptr, error) {
 	switch a.kind {
 	case argNumber:
 		return a.num, nil
 	case argSlot:
-		return e.slot(a.slot), nil
+		return e.slot(Slot(a.str)), nil
 	}
-	target, err := e.memory(a)
-	e.relocs = append(e.relocs, reloc{at, target})
-	return 0, err
+	offset, err := e.memory(a)
+	return uintptr(unsafe.Pointer(&e.arena[0])) + uintptr(offset), err
 }
 
 // memory lays out what a points to and returns its offset.
-func (e *encoder) memory(a Arg) (int, error) {
+func (e *encoder) memory(a *Arg) (int, error) {
 	switch a.kind {
 	case argString:
 		return e.str(a.str)
 	case argBytes:
-		offset := e.grow(len(a.data))
-		copy(e.buf[offset:], a.data)
-		return offset, nil
-	case argBuffer:
-		return e.once(identity{address: unsafe.Pointer(a.buf)}, func() (int, error) { return e.grow(*a.buf), nil })
-	case argVector:
-		return e.once(identity{address: unsafe.Pointer(a.list)}, func() (int, error) { return e.vector(*a.list) })
+		offset, err := e.grow(len(a.str))
+		if err == nil {
+			copy(e.arena[offset:], a.str)
+		}
+		return offset, err
 	}
-	return e.once(identity{address: unsafe.Pointer(a.words)}, func() (int, error) { return e.words(*a.words) })
+	return e.once(identity{address: unsafe.Pointer(a.more)}, func() (int, error) {
+		switch a.kind {
+		case argBuffer:
+			return e.grow(int(a.num))
+		case argVector:
+			return e.vector(a.more.list)
+		}
+		return e.words(a.more.words)
+	})
 }
 
 func (e *encoder) once(id identity, lay func() (int, error)) (int, error) {
@@ -214,9 +241,12 @@ func (e *encoder) once(id identity, lay func() (int, error)) (int, error) {
 }
 
 func (e *encoder) words(words []Arg) (int, error) {
-	offset := e.grow(len(words) * wordSize)
-	for i, w := range words {
-		value, err := e.arg(w, offset+i*wordSize)
+	offset, err := e.grow(len(words) * wordSize)
+	if err != nil {
+		return 0, err
+	}
+	for i := range words {
+		value, err := e.arg(&words[i])
 		if err != nil {
 			return 0, err
 		}
@@ -227,13 +257,17 @@ func (e *encoder) words(words []Arg) (int, error) {
 
 // vector lays out a NULL-terminated array; strings that several vectors share are laid out once.
 func (e *encoder) vector(list []string) (int, error) {
-	offset := e.grow((len(list) + 1) * wordSize)
+	offset, err := e.grow((len(list) + 1) * wordSize)
+	if err != nil {
+		return 0, err
+	}
+	base := uintptr(unsafe.Pointer(&e.arena[0]))
 	for i, s := range list {
 		target, err := e.once(identity{unsafe.Pointer(unsafe.StringData(s)), len(s)}, func() (int, error) { return e.str(s) })
 		if err != nil {
 			return 0, err
 		}
-		e.relocs = append(e.relocs, reloc{offset + i*wordSize, target})
+		e.put(offset+i*wordSize, base+uintptr(target))
 	}
 	return offset, nil
 }
@@ -242,22 +276,11 @@ func (e *encoder) str(s string) (int, error) {
 	if strings.IndexByte(s, 0) >= 0 {
 		return 0, fmt.Errorf("%q holds a NUL byte: %w", s, unix.EINVAL)
 	}
-	offset := len(e.buf)
-	e.buf = append(append(e.buf, s...), 0)
+	offset := e.used
+	if offset+len(s)+1 > len(e.arena) {
+		return 0, errArenaFull
+	}
+	copy(e.arena[offset:], s)
+	e.used += len(s) + 1
 	return offset, nil
-}
-
-// place copies the encoded plan to its final memory and turns offsets into addresses.
-func (e *encoder) place() ([]byte, error) {
-	memory, err := unix.Mmap(-1, 0, len(e.buf), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
-	if err != nil {
-		return nil, fmt.Errorf("mapping %d bytes for the plan: %w", len(e.buf), err)
-	}
-	base := uint64(uintptr(unsafe.Pointer(&memory[0])))
-	for _, r := range e.relocs {
-		binary.NativeEndian.PutUint64(e.buf[r.at:], base+uint64(r.target))
-	}
-	copy(memory, e.buf)
-	runtime.KeepAlive(memory)
-	return memory, nil
 }

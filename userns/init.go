@@ -57,7 +57,7 @@ func initLoop(b *block, payload uintptr) {
 func initDescriptors(b *block) {
 	raw3(unix.SYS_DUP3, childSocket, initSocket, unix.O_CLOEXEC)
 	raw3(unix.SYS_CLOSE_RANGE, initSocket+1, 0xffffffff, 0)
-	b.payload = 2
+	b.mode = modeLoop
 	mask := uint64(1) << (uint(unix.SIGCHLD) - 1)
 	b.allSignals = mask
 	raw4(unix.SYS_SIGNALFD4, ^uintptr(0), uintptr(unsafe.Pointer(&b.allSignals)), 8, unix.SFD_CLOEXEC)
@@ -68,7 +68,7 @@ func initDescriptors(b *block) {
 //go:norace
 //go:nosplit
 func (b *block) socketNow() uintptr {
-	if b.payload == 2 {
+	if b.mode == modeLoop {
 		return initSocket
 	}
 	return childSocket

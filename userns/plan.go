@@ -121,7 +121,7 @@ func (s Step) String() string {
 // String renders the whole plan: the clone, what PID 1 does, and what the payload's process does.
 func (p *Plan) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "clone(%s)\n", flagNames(p.Namespaces, cloneFlags))
+	fmt.Fprintf(&b, "clone(%s)\n", flagNames(p.Namespaces, cloneFlags.names))
 	writeSteps(&b, "PID 1", p.Init)
 	writeSteps(&b, "payload", p.Payload)
 	return b.String()
@@ -153,14 +153,18 @@ const (
 
 // Arg is one argument of a system call.
 type Arg struct {
-	kind  argKind
-	num   uintptr
-	slot  Slot
-	str   string
-	data  []byte
-	words *[]Arg
-	list  *[]string
-	buf   *int // size in bytes; the pointer is the identity of the memory
+	kind argKind
+	num  uintptr
+	// str is the string, the bytes, the name of the slot, or how a number prints.
+	str  string
+	more *more
+}
+
+// more is what some kinds of argument have beside: the words of an array, the strings of a vector,
+// the names of bits, how bytes print. Its address is the identity of memory that arguments share.
+type more struct {
+	words []Arg
+	list  []string
 	names []flagName
 	text  string
 }
@@ -169,53 +173,57 @@ type Arg struct {
 func Num(n uintptr, text ...string) Arg {
 	a := Arg{kind: argNumber, num: n}
 	if len(text) > 0 {
-		a.text = text[0]
+		a.str = text[0]
 	}
 	return a
 }
 
 // flags is a set of bits that prints by name.
-func flags(bits uintptr, names []flagName) Arg {
-	return Arg{kind: argNumber, num: bits, names: names}
-}
+func flags(bits uintptr, names *more) Arg { return Arg{kind: argNumber, num: bits, more: names} }
 
 // FromSlot is what an earlier step left in slot.
-func FromSlot(slot Slot) Arg { return Arg{kind: argSlot, slot: slot} }
+func FromSlot(slot Slot) Arg { return Arg{kind: argSlot, str: string(slot)} }
 
 // Str is the address of a NUL-terminated string. Encoding refuses a string that holds a NUL.
 func Str(s string) Arg { return Arg{kind: argString, str: s} }
 
 // Bytes is the address of raw memory; text is how it prints.
-func Bytes(b []byte, text string) Arg { return Arg{kind: argBytes, data: b, text: text} }
+func Bytes(b []byte, text string) Arg {
+	return Arg{kind: argBytes, str: string(b), more: &more{text: text}}
+}
 
 // Buffer is the address of size zeroed bytes; the same Arg used twice is the same memory.
-func Buffer(size int) Arg { return Arg{kind: argBuffer, buf: &size} }
+func Buffer(size int) Arg { return Arg{kind: argBuffer, num: uintptr(size), more: new(more)} }
 
 // Words is the address of an array of machine words, such as a struct of pointers. The same Arg
 // used twice is the same memory.
-func Words(words ...Arg) Arg { return Arg{kind: argWords, words: &words} }
+func Words(words ...Arg) Arg { return Arg{kind: argWords, more: &more{words: words}} }
 
 // Vector is the address of a NULL-terminated array of strings, as execve(2) takes it. The same Arg
 // used twice is the same memory.
-func Vector(list []string) Arg { return Arg{kind: argVector, list: &list} }
+func Vector(list []string) Arg { return Arg{kind: argVector, more: &more{list: list}} }
 
 // String renders the argument.
 func (a Arg) String() string {
-	switch {
-	case a.text != "":
-		return a.text
-	case a.names != nil:
-		return flagNames(a.num, a.names)
-	case a.kind == argSlot:
-		return "$" + string(a.slot)
-	case a.kind == argString:
+	switch a.kind {
+	case argSlot:
+		return "$" + a.str
+	case argString:
 		return strconv.QuoteToASCII(a.str)
-	case a.kind == argBuffer:
-		return fmt.Sprintf("&[%d]", *a.buf)
-	case a.kind == argWords:
-		return renderList(*a.words, Arg.String)
-	case a.kind == argVector:
-		return renderList(*a.list, strconv.QuoteToASCII)
+	case argBytes:
+		return a.more.text
+	case argBuffer:
+		return fmt.Sprintf("&[%d]", a.num)
+	case argWords:
+		return renderList(a.more.words, Arg.String)
+	case argVector:
+		return renderList(a.more.list, strconv.QuoteToASCII)
+	}
+	switch {
+	case a.more != nil:
+		return flagNames(a.num, a.more.names)
+	case a.str != "":
+		return a.str
 	}
 	return strconv.FormatInt(int64(a.num), 10)
 }
@@ -234,7 +242,7 @@ func (p *Plan) MarshalJSON() ([]byte, error) {
 		Namespaces string `json:"namespaces"`
 		Init       []Step `json:"init"`
 		Payload    []Step `json:"payload"`
-	}{flagNames(p.Namespaces, cloneFlags), p.Init, p.Payload})
+	}{flagNames(p.Namespaces, cloneFlags.names), p.Init, p.Payload})
 }
 
 // MarshalJSON renders the step as what it is for, the name of its call, and its text.

@@ -5,10 +5,8 @@ import (
 	"fmt"
 	"maps"
 	"os"
-	"runtime"
 	"slices"
 	"sync"
-	"syscall"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -24,6 +22,8 @@ type Options struct {
 	// AtBarrier runs in the supervisor while the child waits and the id maps are written, side
 	// by side with them. pid is that of PID 1 outside. An error ends the child.
 	AtBarrier func(pid int) error
+	// Prepared, if not nil, is a first process made ahead, with the same streams.
+	Prepared *Prepared
 }
 
 // Process is a sandbox's PID 1 and its payload, seen from the supervisor.
@@ -37,11 +37,9 @@ type Process struct {
 	// Notices are the tolerated errors that steps were to tell, in order.
 	Notices []StepError
 
-	mutex  sync.Mutex
-	pidfd  int // of PID 1
-	socket int
-	arena  *arena
-	slots  []Slot
+	mutex  sync.Mutex // of embryo.pidfd
+	embryo *embryo
+	code   *encoded
 	failed *StepError
 	status unix.WaitStatus
 	exited bool
@@ -68,11 +66,11 @@ func (e *CloneError) Unwrap() error { return e.Errno }
 // errGone is what is known when a child ends and says nothing: it was killed from outside.
 var errGone = errors.New("the first process of the sandbox was killed before its payload started")
 
-// Start clones the plan's first process, writes its id maps, lets it walk and returns when its
-// payload's process exists. Errors are a *CloneError, a *MapError, a *StepError, or that of
-// AtBarrier.
+// Start clones the plan's first process, or takes the prepared one, writes its id maps, lets it
+// walk and returns when its payload's process exists. Errors are a *CloneError, a *MapError, a
+// *StepError, or that of AtBarrier.
 func Start(plan *Plan, o Options) (*Process, error) {
-	p, err := launch(plan, o, 1)
+	p, err := launch(plan, o, modeInit)
 	if err != nil {
 		return nil, err
 	}
@@ -86,7 +84,7 @@ func Start(plan *Plan, o Options) (*Process, error) {
 // Run walks the first list of a plan in a child and returns when it is done. It has no payload.
 // This is how a supervisor acts in namespaces that exist already: by setns steps.
 func Run(plan *Plan, inputs map[Slot]*os.File) error {
-	p, err := launch(plan, Options{Inputs: inputs}, 0)
+	p, err := launch(plan, Options{Inputs: inputs}, modeRun)
 	if err != nil {
 		return err
 	}
@@ -99,137 +97,52 @@ func Run(plan *Plan, inputs map[Slot]*os.File) error {
 	return nil
 }
 
-// launch encodes the plan and makes its first process, which waits at the barrier if the plan has
-// one there.
-func launch(plan *Plan, o Options, payload uintptr) (*Process, error) {
+// launch gives a plan to a first process, which begins to walk it.
+func launch(plan *Plan, o Options, mode uintptr) (*Process, error) {
 	inputs := slices.Sorted(maps.Keys(o.Inputs))
 	if len(inputs) > maxInputs {
 		return nil, fmt.Errorf("encoding the plan: %d inputs, at most %d", len(inputs), maxInputs)
 	}
-	slots := append([]Slot{Stdin, Stdout, Stderr}, inputs...)
-	a, err := encode(plan, slots)
-	if err != nil {
-		return nil, err
-	}
-	a.block.payload = payload
-	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		a.free()
-		return nil, fmt.Errorf("making the socket to the sandbox: %w", err)
-	}
-	p := &Process{socket: pair[0], arena: a, slots: a.slots, Files: map[Slot]*os.File{}}
-	if err := p.cloneChild(o, inputs, pair[1]); err != nil {
-		unix.Close(p.socket)
-		a.free()
-		return nil, err
-	}
-	return p, nil
-}
-
-// cloneChild fills in the descriptors, clones, and closes what only the child needs.
-func (p *Process) cloneChild(o Options, inputs []Slot, childEnd int) error {
-	var copies []int
-	defer func() {
-		for _, fd := range copies {
-			unix.Close(fd)
-		}
-	}()
-	move := func(fd int) (uintptr, error) {
-		high, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, lowestOwn)
+	slots, numbers := inputSlots(inputs)
+	for size := minArena; ; size *= 4 {
+		e, err := firstProcess(plan, &o, mode, inputs, size)
 		if err != nil {
-			return 0, fmt.Errorf("copying descriptor %d for the sandbox: %w", fd, err)
+			return nil, err
 		}
-		copies = append(copies, high)
-		return uintptr(high), nil
+		code, err := encode(e.arena, plan, slots, numbers)
+		if err != nil {
+			e.discard()
+			if errors.Is(err, errArenaFull) && size < maxArena {
+				continue
+			}
+			return nil, err
+		}
+		p := &Process{PID: e.pid, embryo: e, code: code, Files: map[Slot]*os.File{}}
+		if err := p.OpenBarrier(); err != nil {
+			p.abandon()
+			return nil, err
+		}
+		return p, nil
 	}
-	err := p.arena.block.takeDescriptors(o, inputs, childEnd, move)
-	unix.Close(childEnd)
-	if err != nil {
-		return err
-	}
-	p.arena.block.argv, p.arena.block.argvLen = argvMemory()
-	copy(p.arena.block.name[:15], "sbx-init")
-	var errno syscall.Errno
-	var pid uintptr
-	onLastingThread(func() { pid, errno = clone(p.arena.block) })
-	if errno != 0 {
-		return &CloneError{errno}
-	}
-	p.PID, p.pidfd = int(pid), int(p.arena.block.pidfd)
-	return nil
 }
 
-// takeDescriptors fills in the numbers of the child's descriptors, each moved above all numbers
-// that the child fills, and the content of the slots that stand for them.
-func (b *block) takeDescriptors(o Options, inputs []Slot, socket int, move func(int) (uintptr, error)) (err error) {
-	if b.socket, err = move(socket); err != nil {
-		return err
-	}
-	for i, f := range []*os.File{o.Stdin, o.Stdout, o.Stderr} {
-		*slotOf(b, uintptr(i)) = uintptr(i)
-		if b.stdio[i], err = moveFile(f, move); err != nil {
-			return err
+// maxArena is far above what execve(2) takes of arguments and environment, in bytes.
+const maxArena = 256 << 20
+
+// firstProcess is the prepared one, if it is what the plan needs, else a new one.
+func firstProcess(plan *Plan, o *Options, mode uintptr, inputs []Slot, size int) (*embryo, error) {
+	prepared := o.Prepared
+	o.Prepared = nil
+	if prepared != nil && prepared.namespaces == plan.Namespaces && len(inputs) == 0 {
+		if e, err := prepared.take(); e != nil || err != nil {
+			return e, err
 		}
 	}
-	for i, s := range inputs {
-		*slotOf(b, uintptr(3+i)) = uintptr(childInputs + i)
-		if b.inputs[i], err = moveFile(o.Inputs[s], move); err != nil {
-			return err
-		}
+	if prepared != nil {
+		prepared.Discard()
 	}
-	b.inputCount = uintptr(len(inputs))
-	return nil
+	return newEmbryo(plan.Namespaces, mode, *o, inputs, size)
 }
-
-// noDescriptor makes the child's dup3 fail, which leaves that descriptor closed.
-const noDescriptor = ^uintptr(0)
-
-func moveFile(f *os.File, move func(int) (uintptr, error)) (uintptr, error) {
-	if f == nil {
-		return noDescriptor, nil
-	}
-	defer runtime.KeepAlive(f)
-	return move(int(f.Fd()))
-}
-
-// argvMemory is where the arguments of this process lie, which is what /proc/PID/cmdline shows of
-// a forked child.
-func argvMemory() (address, length uintptr) {
-	first, last := os.Args[0], os.Args[len(os.Args)-1]
-	start := uintptr(unsafe.Pointer(unsafe.StringData(first)))
-	end := uintptr(unsafe.Pointer(unsafe.StringData(last))) + uintptr(len(last))
-	if end < start || end-start > 4<<20 {
-		return start, uintptr(len(first))
-	}
-	return start, end - start
-}
-
-// onLastingThread calls f on a thread that lives as long as the program: a parent-death signal
-// follows the thread that cloned, and Go ends the threads of locked goroutines. The main thread is
-// never ended (it is parked when its goroutine ends); elsewhere one thread is kept for this.
-func onLastingThread(f func()) {
-	runtime.LockOSThread()
-	if unix.Gettid() == unix.Getpid() {
-		f()
-		runtime.UnlockOSThread()
-		return
-	}
-	runtime.UnlockOSThread()
-	done := make(chan struct{})
-	keptThread() <- func() { f(); close(done) }
-	<-done
-}
-
-var keptThread = sync.OnceValue(func() chan<- func() {
-	calls := make(chan func())
-	go func() {
-		runtime.LockOSThread()
-		for f := range calls {
-			f()
-		}
-	}()
-	return calls
-})
 
 // open writes the id maps, lets the caller act beside that, and opens the barrier.
 func (p *Process) open(o Options) error {
@@ -260,7 +173,7 @@ func (p *Process) atBarrier(o Options) error {
 
 // OpenBarrier lets a walk that waits at a barrier go on.
 func (p *Process) OpenBarrier() error {
-	if _, err := unix.SendmsgN(p.socket, []byte{1}, nil, nil, unix.MSG_NOSIGNAL); err != nil {
+	if _, err := unix.SendmsgN(p.embryo.socket, []byte{1}, nil, nil, unix.MSG_NOSIGNAL); err != nil {
 		if p.receive(); p.failed != nil {
 			return p.failed
 		}
@@ -274,7 +187,7 @@ func (p *Process) receive() error {
 	var m message
 	buf := unsafe.Slice((*byte)(unsafe.Pointer(&m)), unsafe.Sizeof(m))
 	oob := make([]byte, unix.CmsgSpace(4))
-	n, oobn, err := recvmsg(p.socket, buf, oob)
+	n, oobn, err := recvmsg(p.embryo.socket, buf, oob)
 	switch {
 	case err != nil:
 		return fmt.Errorf("listening to the sandbox: %w", err)
@@ -323,7 +236,7 @@ func (p *Process) take(m *message, fd int) {
 	case msgNotice:
 		p.Notices = append(p.Notices, *p.stepError(m))
 	case msgFile:
-		slot := p.slots[m.value]
+		slot := p.code.slots[m.value]
 		p.Files[slot] = os.NewFile(uintptr(fd), string(slot))
 	case msgStarted:
 		p.Payload = os.NewFile(uintptr(fd), "payload")
@@ -334,7 +247,7 @@ func (p *Process) take(m *message, fd int) {
 
 // stepError finds the step that a message speaks of. The executor's own calls have no step.
 func (p *Process) stepError(m *message) *StepError {
-	steps := p.arena.parts[m.part&1]
+	steps := p.code.parts[m.part&1]
 	if int(m.step) < len(steps) {
 		return &StepError{steps[m.step], unix.Errno(m.errno)}
 	}
@@ -371,28 +284,32 @@ func (p *Process) Wait() (unix.WaitStatus, error) {
 func (p *Process) Kill() error {
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
-	if p.pidfd < 0 {
+	if p.embryo.pidfd < 0 {
 		return unix.ESRCH
 	}
-	return unix.PidfdSendSignal(p.pidfd, unix.SIGKILL, nil, 0)
+	return unix.PidfdSendSignal(p.embryo.pidfd, unix.SIGKILL, nil, 0)
 }
 
 // abandon ends the first process, where it still lives, and takes its status.
 func (p *Process) abandon() unix.WaitStatus {
-	unix.Close(p.socket)
-	var status unix.WaitStatus
-	for {
-		if _, err := unix.Wait4(p.PID, &status, unix.WALL, nil); err != unix.EINTR {
-			break
-		}
-	}
+	unix.Close(p.embryo.socket)
+	status := reapPID(p.PID)
 	if p.Payload != nil {
 		p.Payload.Close()
 	}
 	p.mutex.Lock()
-	unix.Close(p.pidfd)
-	p.pidfd = -1
-	p.mutex.Unlock()
-	p.arena.free()
+	defer p.mutex.Unlock()
+	unix.Close(p.embryo.pidfd)
+	p.embryo.pidfd = -1
+	p.embryo.free()
 	return status
+}
+
+// reapPID waits for a child's end. Its number is not used again before.
+func reapPID(pid int) (status unix.WaitStatus) {
+	for {
+		if _, err := unix.Wait4(pid, &status, unix.WALL, nil); err != unix.EINTR {
+			return status
+		}
+	}
 }

@@ -8,6 +8,9 @@ import (
 	"strings"
 
 	"github.com/alecthomas/kong"
+
+	"sbx/sandbox"
+	"sbx/userns"
 )
 
 // statusFailed is the exit status for every verb when sbx itself failed.
@@ -33,6 +36,7 @@ func main() {
 
 // run parses, dispatches, and maps an error to an exit status.
 func run(args []string) int {
+	prepared := prepare(args)
 	parser, err := newParser(args)
 	if err != nil {
 		panic(err) // a mistake in the grammar above
@@ -42,7 +46,7 @@ func run(args []string) int {
 		printUsageError(err)
 		return statusFailed
 	}
-	err = ctx.Run()
+	err = ctx.Run(prepared)
 	var status exitStatus
 	if errors.As(err, &status) {
 		return int(status)
@@ -51,6 +55,16 @@ func run(args []string) int {
 		return printError(err)
 	}
 	return 0
+}
+
+// prepare begins to make a sandbox's first process, which takes the kernel as long as it takes to
+// parse the command line and the profiles, where the verb is one that will want it. If it does not,
+// the end of this program ends it.
+func prepare(args []string) *userns.Prepared {
+	if len(args) > 0 && (args[0] == "run" || args[0] == "shell") {
+		return sandbox.Prepare(ownStreams)
+	}
+	return nil
 }
 
 func newParser(args []string) (*kong.Kong, error) {

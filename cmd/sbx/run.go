@@ -4,6 +4,7 @@ import (
 	"os"
 
 	"sbx/sandbox"
+	"sbx/userns"
 )
 
 type runCmd struct {
@@ -12,7 +13,7 @@ type runCmd struct {
 }
 
 // Run runs the command and ends as it did.
-func (c *runCmd) Run() error {
+func (c *runCmd) Run(prepared *userns.Prepared) error {
 	command := withoutDashes(c.Command)
 	switch {
 	case len(command) == 0:
@@ -26,13 +27,15 @@ func (c *runCmd) Run() error {
 	if err != nil {
 		return err
 	}
-	return runSpec(spec)
+	return runSpec(spec, prepared)
 }
 
+var ownStreams = sandbox.Streams{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr}
+
 // runSpec starts a sandbox, waits for its end, and tells what is to be told.
-func runSpec(spec *sandbox.Spec) error {
+func runSpec(spec *sandbox.Spec, prepared *userns.Prepared) error {
 	printStart(spec)
-	running, err := sandbox.Start(spec, sandbox.Streams{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr}, printNotice)
+	running, err := sandbox.Start(spec, ownStreams, prepared, printNotice)
 	if err != nil {
 		return err
 	}

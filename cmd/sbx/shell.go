@@ -1,6 +1,9 @@
 package main
 
-import "sbx/sandbox"
+import (
+	"sbx/sandbox"
+	"sbx/userns"
+)
 
 type shellCmd struct {
 	sandboxFlags
@@ -8,7 +11,7 @@ type shellCmd struct {
 }
 
 // Run opens the user's shell. Without a terminal it reads its commands from stdin, as shells do.
-func (c *shellCmd) Run() error {
+func (c *shellCmd) Run(prepared *userns.Prepared) error {
 	if c.JSON {
 		return &sandbox.UsageError{Problem: "--json: there are no results of a shell to print"}
 	}
@@ -19,5 +22,5 @@ func (c *shellCmd) Run() error {
 	if err != nil {
 		return err
 	}
-	return runSpec(spec)
+	return runSpec(spec, prepared)
 }

@@ -1,0 +1,209 @@
+package userns
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"slices"
+	"sync"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// embryo is a first process that waits for its plan. Making one costs the kernel about as long as
+// the supervisor takes to find out what the plan is, so that both can happen at once (Prepare).
+type embryo struct {
+	pid, pidfd int
+	socket     int
+	arena      []byte
+	memory     []byte // of the block
+}
+
+// Prepared is an embryo on its way.
+type Prepared struct {
+	namespaces uintptr
+	done       chan struct{}
+	embryo     *embryo
+	err        error
+	once       sync.Once
+}
+
+// Prepare begins to make the first process of a sandbox with these namespaces (CLONE_NEW* flags)
+// and streams, before its plan is known. Start takes it by Options.Prepared; who does not need it
+// any more calls Discard.
+func Prepare(namespaces uintptr, stdin, stdout, stderr *os.File) *Prepared {
+	p := &Prepared{namespaces: namespaces, done: make(chan struct{})}
+	go func() {
+		defer close(p.done)
+		o := Options{Stdin: stdin, Stdout: stdout, Stderr: stderr}
+		p.embryo, p.err = newEmbryo(namespaces, modeInit, o, nil, minArena)
+	}()
+	return p
+}
+
+// Discard ends what Prepare made, unless Start has taken it.
+func (p *Prepared) Discard() {
+	if e, _ := p.take(); e != nil {
+		e.discard()
+	}
+}
+
+// take hands the embryo over, once.
+func (p *Prepared) take() (e *embryo, err error) {
+	p.once.Do(func() {
+		<-p.done
+		e, err = p.embryo, p.err
+	})
+	return e, err
+}
+
+func (e *embryo) discard() {
+	unix.Close(e.socket)
+	unix.Close(e.pidfd)
+	reapPID(e.pid)
+	e.free()
+}
+
+func (e *embryo) free() {
+	unix.Munmap(e.memory)
+	unix.Munmap(e.arena)
+}
+
+// newEmbryo makes a first process that waits for its plan.
+func newEmbryo(namespaces, mode uintptr, o Options, inputs []Slot, arenaSize int) (*embryo, error) {
+	arena, err := newArena(arenaSize)
+	if err != nil {
+		return nil, err
+	}
+	memory, err := unix.Mmap(-1, 0, int(unsafe.Sizeof(block{})), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
+	if err != nil {
+		unix.Munmap(arena)
+		return nil, fmt.Errorf("mapping memory for the first process: %w", err)
+	}
+	e := &embryo{arena: arena, memory: memory}
+	if err := e.clone(namespaces, mode, o, inputs); err != nil {
+		e.free()
+		return nil, err
+	}
+	return e, nil
+}
+
+// clone fills the block in and clones.
+func (e *embryo) clone(namespaces, mode uintptr, o Options, inputs []Slot) error {
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("making the socket to the sandbox: %w", err)
+	}
+	b := (*block)(unsafe.Pointer(&e.memory[0]))
+	b.arena, b.namespaces, b.mode = uintptr(unsafe.Pointer(&e.arena[0])), namespaces, mode
+	b.argv, b.argvLen = argvMemory()
+	copy(b.name[:15], "sbx-init")
+	copies, err := b.takeDescriptors(o, inputs, pair[1])
+	unix.Close(pair[1])
+	var errno syscall.Errno
+	var pid uintptr
+	if err == nil {
+		onLastingThread(func() { pid, errno = clone(b) })
+	}
+	for _, fd := range copies {
+		unix.Close(fd)
+	}
+	if errno != 0 {
+		err = &CloneError{errno}
+	}
+	if err != nil {
+		unix.Close(pair[0])
+		return err
+	}
+	e.pid, e.pidfd, e.socket = int(pid), int(b.pidfd), pair[0]
+	return nil
+}
+
+// takeDescriptors fills in the numbers of the child's descriptors, each moved above all numbers
+// that the child fills. It returns the copies, which the supervisor closes after the clone.
+func (b *block) takeDescriptors(o Options, inputs []Slot, socket int) (copies []int, err error) {
+	move := func(fd int) uintptr {
+		high, e := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, lowestOwn)
+		if e != nil {
+			err = errors.Join(err, fmt.Errorf("copying descriptor %d for the sandbox: %w", fd, e))
+			return noDescriptor
+		}
+		copies = append(copies, high)
+		return uintptr(high)
+	}
+	b.socket = move(socket)
+	for i, f := range []*os.File{o.Stdin, o.Stdout, o.Stderr} {
+		b.stdio[i] = moveFile(f, move)
+	}
+	for i, s := range inputs {
+		b.inputs[i] = moveFile(o.Inputs[s], move)
+	}
+	b.inputCount = uintptr(len(inputs))
+	return copies, err
+}
+
+// noDescriptor makes the child's dup3 fail, which leaves that number as it is.
+const noDescriptor = ^uintptr(0)
+
+func moveFile(f *os.File, move func(int) uintptr) uintptr {
+	if f == nil {
+		return noDescriptor
+	}
+	defer runtime.KeepAlive(f)
+	return move(int(f.Fd()))
+}
+
+// inputSlots are the slots that hold descriptors from the start, and the child's numbers of them.
+func inputSlots(inputs []Slot) (slots []Slot, numbers []uintptr) {
+	slots = slices.Concat([]Slot{Stdin, Stdout, Stderr}, inputs)
+	for i := range slots {
+		number := uintptr(i)
+		if i > 2 {
+			number = uintptr(childInputs + i - 3)
+		}
+		numbers = append(numbers, number)
+	}
+	return slots, numbers
+}
+
+// argvMemory is where the arguments of this process lie, which is what /proc/PID/cmdline shows of
+// a forked child.
+func argvMemory() (address, length uintptr) {
+	first, last := os.Args[0], os.Args[len(os.Args)-1]
+	start := uintptr(unsafe.Pointer(unsafe.StringData(first)))
+	end := uintptr(unsafe.Pointer(unsafe.StringData(last))) + uintptr(len(last))
+	if end < start || end-start > 4<<20 {
+		return start, uintptr(len(first))
+	}
+	return start, end - start
+}
+
+// onLastingThread calls f on a thread that lives as long as the program: a parent-death signal
+// follows the thread that cloned, and Go ends the threads of locked goroutines. The main thread is
+// never ended (it is parked when its goroutine ends); elsewhere one thread is kept for this.
+func onLastingThread(f func()) {
+	runtime.LockOSThread()
+	if unix.Gettid() == unix.Getpid() {
+		f()
+		runtime.UnlockOSThread()
+		return
+	}
+	runtime.UnlockOSThread()
+	done := make(chan struct{})
+	keptThread() <- func() { f(); close(done) }
+	<-done
+}
+
+var keptThread = sync.OnceValue(func() chan<- func() {
+	calls := make(chan func())
+	go func() {
+		runtime.LockOSThread()
+		for f := range calls {
+			f()
+		}
+	}()
+	return calls
+})
