@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -138,7 +139,7 @@ func (r *Running) Wait() (Result, error) {
 	result := Result{Status: exitStatus(status), TimedOut: r.timedOut.Load()}
 	result.GitUsed, result.Uncovered = r.watch.stop()
 	if r.before != nil {
-		result.Planted = r.before.changes(takeSnapshot(&r.spec.Project))
+		result.Planted = slices.DeleteFunc(r.before.changes(takeSnapshot(&r.spec.Project)), r.watch.renewed)
 	}
 	if result.TimedOut {
 		result.Status = 124

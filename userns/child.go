@@ -1,17 +1,17 @@
 package userns
 
 import (
+	"runtime"
 	"syscall"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
 
-// This file is what runs between clone and execve. After the clone the child has one thread and a
-// copy of the supervisor's memory: no Go runtime may run in it. So here is nothing but raw system
-// calls and stores of plain words; every function is nosplit (no stack growth) and norace, and
-// nothing allocates or stores a Go pointer (no write barrier). The rules are those of
-// forkAndExecInChild1 in package syscall.
+// This file is what runs between clone and execve. The child has one thread, a stack and memory of
+// its own, and no copy of the Go heap: no Go runtime may run in it, and it has no g. So here is
+// nothing but raw system calls and stores of plain words; every function is nosplit (no stack
+// growth) and norace, and nothing allocates or stores a Go pointer (no write barrier).
 
 // Descriptors of the child. Start keeps its own copies above lowestOwn, so that filling these
 // clobbers none of them.
@@ -75,9 +75,12 @@ type block struct {
 	inputCount uintptr
 	argv       uintptr // memory that /proc/PID/cmdline shows
 	argvLen    uintptr
+	stack      uintptr  // top of the child's own
 	name       [16]byte // comm of the child: proc_pid_comm(5), at most 15 bytes
 
 	// Written by the child.
+	tls        [8]uintptr // thread-local storage: no g
+	action     [4]uintptr // struct sigaction of the kernel
 	allSignals uint64
 	oldSignals uint64
 	msg        message
@@ -105,28 +108,38 @@ func runtimeBeforeFork()
 //go:linkname runtimeAfterFork syscall.runtime_AfterFork
 func runtimeAfterFork()
 
-//go:linkname runtimeAfterForkInChild syscall.runtime_AfterForkInChild
-func runtimeAfterForkInChild()
+// rawClone is in assembly. The child goes on in childEntry, on a stack of its own.
+//
+//go:noescape
+func rawClone(flags, stack, pidfd, tls uintptr, b *block) (pid uintptr)
 
-// clone makes the child, which never returns from here. The supervisor gets its pid.
+// clone makes the child and returns its pid, or an errno. The child has no copy of the Go heap
+// (see withoutHeap), so it neither holds what the supervisor knows nor costs the supervisor a page
+// fault for each page that it writes to from then on.
 //
 //go:noinline
 //go:norace
 //go:nocheckptr
 func clone(b *block) (pid uintptr, errno syscall.Errno) {
-	runtimeBeforeFork()
-	pid, _, errno = syscall.RawSyscall6(unix.SYS_CLONE, b.namespaces|unix.CLONE_PIDFD|uintptr(unix.SIGCHLD), 0,
-		uintptr(unsafe.Pointer(&b.pidfd)), 0, 0, 0)
-	if errno != 0 || pid != 0 {
-		runtimeAfterFork()
-		return pid, errno
+	flags := b.namespaces | unix.CLONE_PIDFD | uintptr(unix.SIGCHLD)
+	if runtime.GOARCH == "amd64" {
+		flags |= unix.CLONE_SETTLS
 	}
-	runtimeAfterForkInChild()
-
-	// In the child, inside the new namespaces, from here to the end.
-	childMain(b)
-	return 0, 0
+	raw4(unix.SYS_RT_SIGPROCMASK, unix.SIG_BLOCK, 0, uintptr(unsafe.Pointer(&b.oldSignals)), 8)
+	runtimeBeforeFork()
+	pid = rawClone(flags, b.stack, uintptr(unsafe.Pointer(&b.pidfd)), uintptr(unsafe.Pointer(&b.tls[len(b.tls)-1])), b)
+	runtimeAfterFork()
+	if int(pid) < 0 {
+		return 0, syscall.Errno(-pid)
+	}
+	return pid, 0
 }
+
+// childEntry is where the child begins, inside the new namespaces.
+//
+//go:norace
+//go:nosplit
+func childEntry(b *block) { childMain(b) }
 
 // childMain is the life of the first process.
 //
@@ -157,7 +170,8 @@ func childMain(b *block) {
 //go:nosplit
 func prelude(b *block) {
 	b.allSignals = ^uint64(0)
-	raw4(unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, uintptr(unsafe.Pointer(&b.allSignals)), uintptr(unsafe.Pointer(&b.oldSignals)), 8)
+	raw4(unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, uintptr(unsafe.Pointer(&b.allSignals)), 0, 8)
+	resetHandlers(b)
 	dieWithSupervisor()
 	for i := range b.stdio {
 		raw3(unix.SYS_DUP3, b.stdio[i], uintptr(i), 0)
@@ -172,6 +186,22 @@ func prelude(b *block) {
 		fail(b, 0, ^uint32(0), errno)
 	}
 	rename(b)
+}
+
+// resetHandlers gives every signal that the Go runtime handles its default action. One that the
+// caller ignores stays ignored, as after every execve(2).
+//
+//go:norace
+//go:nosplit
+func resetHandlers(b *block) {
+	action := uintptr(unsafe.Pointer(&b.action))
+	for sig := uintptr(1); sig <= 64; sig++ {
+		raw4(unix.SYS_RT_SIGACTION, sig, 0, action, 8)
+		if b.action[0] > 1 { // neither SIG_DFL nor SIG_IGN
+			b.action = [4]uintptr{}
+			raw4(unix.SYS_RT_SIGACTION, sig, action, 0, 8)
+		}
+	}
 }
 
 // rename gives the process a name of its own in ps(1): its copy of argv and its comm.

@@ -19,8 +19,12 @@ type embryo struct {
 	pid, pidfd int
 	socket     int
 	arena      []byte
-	memory     []byte // of the block
+	memory     []byte // the block, and above it the child's stack
 }
+
+// childMemory is the size of the block and the stack, in bytes. The linker holds the stack use of
+// nosplit code below 800.
+const childMemory = 32 << 10
 
 // Prepared is an embryo on its way.
 type Prepared struct {
@@ -78,7 +82,7 @@ func newEmbryo(namespaces, mode uintptr, o Options, inputs []Slot, arenaSize int
 	if err != nil {
 		return nil, err
 	}
-	memory, err := unix.Mmap(-1, 0, int(unsafe.Sizeof(block{})), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
+	memory, err := unix.Mmap(-1, 0, childMemory, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
 	if err != nil {
 		unix.Munmap(arena)
 		return nil, fmt.Errorf("mapping memory for the first process: %w", err)
@@ -98,6 +102,7 @@ func (e *embryo) clone(namespaces, mode uintptr, o Options, inputs []Slot) error
 		return fmt.Errorf("making the socket to the sandbox: %w", err)
 	}
 	b := (*block)(unsafe.Pointer(&e.memory[0]))
+	b.stack = uintptr(unsafe.Pointer(&e.memory[0])) + childMemory
 	b.arena, b.namespaces, b.mode = uintptr(unsafe.Pointer(&e.arena[0])), namespaces, mode
 	b.argv, b.argvLen = argvMemory()
 	copy(b.name[:15], "sbx-init")
@@ -106,6 +111,7 @@ func (e *embryo) clone(namespaces, mode uintptr, o Options, inputs []Slot) error
 	var errno syscall.Errno
 	var pid uintptr
 	if err == nil {
+		withoutHeap()
 		onLastingThread(func() { pid, errno = clone(b) })
 	}
 	for _, fd := range copies {
@@ -120,6 +126,18 @@ func (e *embryo) clone(namespaces, mode uintptr, o Options, inputs []Slot) error
 	}
 	e.pid, e.pidfd, e.socket = int(pid), int(b.pidfd), pair[0]
 	return nil
+}
+
+// withoutHeap keeps the Go heap out of children that have memory of their own (madvise(2),
+// MADV_DONTFORK): PID 1 never executes another program, and would hold a copy of all that the
+// supervisor knows. A heap that has grown beyond its first arena is left out in part only, which
+// costs memory but is no error: the child touches none of it.
+func withoutHeap() {
+	const arenaSize = 64 << 20 // heapArenaBytes of the Go runtime on 64-bit Linux
+	probe := new([64]byte)
+	start := uintptr(unsafe.Pointer(probe)) &^ (arenaSize - 1)
+	unix.Syscall(unix.SYS_MADVISE, start, arenaSize, unix.MADV_DONTFORK)
+	runtime.KeepAlive(probe)
 }
 
 // takeDescriptors fills in the numbers of the child's descriptors, each moved above all numbers

@@ -4,8 +4,8 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"os"
 	"strconv"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -100,11 +100,12 @@ func mapText(ranges []Range) []byte {
 
 // helper is a running newuidmap or newgidmap.
 type helper struct {
-	process *os.Process
-	stderr  *os.File
+	pid    int
+	stderr int // the reading end of a pipe
 }
 
-// startHelper starts newuidmap or newgidmap for the process pid.
+// startHelper starts newuidmap or newgidmap for the process pid. It uses package syscall and not os,
+// which makes one more child to find out whether pidfds work.
 func startHelper(path string, pid int, ranges []Range) (*helper, error) {
 	args := []string{path, strconv.Itoa(pid)}
 	for _, r := range ranges {
@@ -112,30 +113,28 @@ func startHelper(path string, pid int, ranges []Range) (*helper, error) {
 			args = append(args, strconv.FormatUint(uint64(n), 10))
 		}
 	}
-	read, write, err := os.Pipe()
-	if err != nil {
+	var pipe [2]int
+	if err := unix.Pipe2(pipe[:], unix.O_CLOEXEC); err != nil {
 		return nil, err
 	}
-	defer write.Close()
-	process, err := os.StartProcess(path, args, &os.ProcAttr{Env: []string{}, Files: []*os.File{nil, nil, write}})
+	defer unix.Close(pipe[1])
+	child, err := syscall.ForkExec(path, args, &syscall.ProcAttr{
+		Env: []string{}, Files: []uintptr{^uintptr(0), ^uintptr(0), uintptr(pipe[1])},
+	})
 	if err != nil {
-		read.Close()
+		unix.Close(pipe[0])
 		return nil, err
 	}
-	return &helper{process, read}, nil
+	return &helper{child, pipe[0]}, nil
 }
 
 // wait waits for the helper's end and returns what it said.
 func (h *helper) wait() (said string, err error) {
-	defer h.stderr.Close()
+	defer unix.Close(h.stderr)
 	buf := make([]byte, 1024)
-	n, _ := h.stderr.Read(buf)
-	state, err := h.process.Wait()
-	if err != nil {
-		return "", err
-	}
-	if !state.Success() {
-		return string(bytes.TrimSpace(buf[:n])), errors.New(state.String())
+	n, _ := unix.Read(h.stderr, buf)
+	if status := reapPID(h.pid); !status.Exited() || status.ExitStatus() != 0 {
+		return string(bytes.TrimSpace(buf[:max(n, 0)])), fmt.Errorf("ended with status %d", exitCode(int32(status)))
 	}
 	return "", nil
 }
