@@ -127,6 +127,13 @@ func many(u, _ runner, _ int) error {
 	bad := 0
 	failed.Range(func(_, err any) bool { bad++; return true })
 	left, err := u.leftOver()
+	for range 100 { // a namespace goes down after its last process
+		if left == 0 || err != nil {
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+		left, err = u.leftOver()
+	}
 	if err != nil {
 		return err
 	}

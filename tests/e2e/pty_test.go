@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -24,7 +25,8 @@ import (
 //	expect REGEXP    wait until what the terminal showed since the last match matches
 //	send TEXT        type TEXT, a Go string without its quotes (\r is Enter, \x03 is Ctrl-C)
 //	resize COLSxROWS
-//	signal NAME CMDLINE   TERM, KILL, ... to the processes with exactly this command line
+//	sleep DURATION
+//	signal NAME CMDLINE   TERM, KILL, ... to the processes with exactly this command line, once there are any
 //	modes            remember the terminal's modes now
 //	restored         they must be the same again
 //	status N         the command must have ended with N; must be the last line
@@ -134,6 +136,10 @@ func (t *terminal) step(line string) error {
 		}
 		_, err = t.ptmx.WriteString(text)
 		return err
+	case "sleep":
+		d, err := time.ParseDuration(rest)
+		time.Sleep(d)
+		return err
 	case "resize":
 		var cols, rows uint16
 		if _, err := fmt.Sscanf(rest, "%dx%d", &cols, &rows); err != nil {
@@ -176,6 +182,9 @@ func (t *terminal) expect(text string) error {
 func (t *terminal) signal(text string) error {
 	name, cmdline, _ := strings.Cut(text, " ")
 	n := 0
+	waitUntil(func() bool {
+		return slices.ContainsFunc(withToken(cmdline), func(p process) bool { return p.cmdline == cmdline })
+	})
 	for _, p := range withToken(cmdline) {
 		if p.cmdline == cmdline {
 			n++
