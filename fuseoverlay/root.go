@@ -68,6 +68,8 @@ type Root struct {
 	TTYGroup bool `json:"tty_group"`
 	// OuterProc lets the outer /proc serve where the kernel refuses a fresh one.
 	OuterProc bool `json:"outer_proc"`
+	// CallerIsRoot says that the payload has root's uid outside.
+	CallerIsRoot bool `json:"caller_is_root,omitempty"`
 	// OldKernel says that mount_setattr(2) is missing.
 	OldKernel bool `json:"old_kernel,omitempty"`
 }
@@ -180,11 +182,12 @@ func (b *builder) bind(e *Entry) {
 	b.mountPoint(e.Target, do, e.Mode&unix.S_IFMT == unix.S_IFDIR)
 	b.add(userns.Open(do, e.Source, pathOnly).To(sourceSlot),
 		userns.CloneTree(do, sourceSlot, true).To(treeSlot))
-	attr := uint64(unix.MOUNT_ATTR_NOSUID)
+	attr := uint64(unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV)
 	if !e.Writable {
 		attr |= unix.MOUNT_ATTR_RDONLY
 	}
 	b.lay(do, e.Target, true, attr, e.Mounts)
+	b.close(do, sourceSlot, treeSlot)
 	b.shown[e.Target] = true
 }
 
@@ -204,10 +207,24 @@ func (b *builder) lay(do, target string, recursive bool, attr uint64, mounts []S
 }
 
 // attach attaches the detached mount in treeSlot.
-func (b *builder) attach(do, target string) {
+func (b *builder) attach(do, target string) { b.attachFrom(do, treeSlot, target) }
+
+func (b *builder) attachFrom(do string, tree userns.Slot, target string) {
 	b.add(userns.OpenAt(do, rootSlot, relative(target), userns.How{Flags: unix.O_PATH | unix.O_NOFOLLOW, Resolve: insideRoot}).To(targetSlot),
-		userns.MoveMount(do, treeSlot, targetSlot))
+		userns.MoveMount(do, tree, targetSlot),
+		userns.Close(do, targetSlot))
 }
+
+// close closes descriptors that are not needed any more: a plan has more mounts than some users may
+// have files open.
+func (b *builder) close(do string, slots ...userns.Slot) {
+	for _, s := range slots {
+		b.add(userns.Close(do, s))
+	}
+}
+
+// mountFD is the number under which the old mount(2) is shown a mount, by /proc/self/fd.
+const mountFD = 60
 
 // remount sets attributes mount by mount, by mount(2): the way before mount_setattr(2). The flags
 // that a mount has must be said again, since the kernel locks them in a user namespace.
@@ -216,10 +233,20 @@ func (b *builder) remount(do string, attr uint64, mounts []Submount) {
 	if attr&unix.MOUNT_ATTR_RDONLY != 0 {
 		flags |= unix.MS_RDONLY
 	}
+	if attr&unix.MOUNT_ATTR_NODEV != 0 {
+		flags |= unix.MS_NODEV
+	}
 	for _, m := range mounts {
-		b.add(userns.OpenAt(do, treeSlot, m.Path, userns.How{Flags: unix.O_PATH, Resolve: insideRoot}).To(sourceSlot),
-			userns.Fchdir(do, sourceSlot),
-			userns.Mount(do, "", ".", "", flags|m.Flags))
+		slot := treeSlot
+		if m.Path != "." {
+			slot = "submount"
+			b.add(userns.OpenAt(do, treeSlot, m.Path, userns.How{Flags: unix.O_PATH, Resolve: insideRoot}).To(slot))
+		}
+		b.add(userns.Dup(do, slot, mountFD),
+			userns.Mount(do, "", "/proc/self/fd/"+decimal(mountFD), "", flags|m.Flags))
+		if m.Path != "." {
+			b.close(do, slot)
+		}
 	}
 }
 
@@ -273,6 +300,7 @@ func (b *builder) scratch(e *Entry) {
 	b.add(userns.OpenAt(do, rootSlot, relative(source), userns.How{Flags: unix.O_PATH, Resolve: insideRoot}).To(sourceSlot),
 		userns.CloneTree(do, sourceSlot, true).To(treeSlot))
 	b.attach(do, e.Target)
+	b.close(do, sourceSlot, treeSlot)
 }
 
 // file makes a file in memory, and lays it over the host's one where it is to replace that.
@@ -287,6 +315,7 @@ func (b *builder) file(e *Entry) {
 	b.add(userns.OpenAt(do, rootSlot, passingFile, userns.How{Flags: unix.O_PATH, Resolve: insideRoot}).To(sourceSlot),
 		userns.CloneTree(do, sourceSlot, false).To(treeSlot))
 	b.lay(do, e.Target, false, unix.MOUNT_ATTR_RDONLY|unix.MOUNT_ATTR_NOSUID, own)
+	b.close(do, sourceSlot, treeSlot)
 	b.add(userns.Unlink(do, rootSlot, passingFile))
 }
 
@@ -302,6 +331,7 @@ func (b *builder) device(e *Entry) {
 	b.mountPoint(e.Target, do, false)
 	b.add(userns.Open(do, e.Source, pathOnly).To(sourceSlot), userns.CloneTree(do, sourceSlot, false).To(treeSlot))
 	b.attach(do, e.Target)
+	b.close(do, sourceSlot, treeSlot)
 	b.shown[e.Target] = true
 }
 
@@ -312,7 +342,9 @@ func (b *builder) hideFile(e *Entry) {
 	how := userns.How{Flags: unix.O_PATH | unix.O_NOFOLLOW, Resolve: insideRoot}
 	b.add(userns.Open(do, "/dev/null", pathOnly).To(sourceSlot), userns.CloneTree(do, sourceSlot, false).To(treeSlot),
 		userns.OpenAt(do, rootSlot, relative(e.Target), how).Tolerate(unix.ENOENT).To(targetSlot),
-		userns.MoveMount(do, treeSlot, targetSlot).Unless(targetSlot, unix.ENOENT))
+		userns.MoveMount(do, treeSlot, targetSlot).Unless(targetSlot, unix.ENOENT),
+		userns.Close(do, targetSlot).Unless(targetSlot, unix.ENOENT))
+	b.close(do, sourceSlot, treeSlot)
 }
 
 // hideDir lays an empty folder, whose own name is then removed, over a folder.
@@ -322,6 +354,7 @@ func (b *builder) hideDir(e *Entry) {
 		userns.OpenAt(do, rootSlot, passingDir, userns.How{Flags: unix.O_PATH, Resolve: insideRoot}).To(sourceSlot),
 		userns.CloneTree(do, sourceSlot, false).To(treeSlot))
 	b.lay(do, e.Target, false, unix.MOUNT_ATTR_RDONLY|unix.MOUNT_ATTR_NOSUID, own)
+	b.close(do, sourceSlot, treeSlot)
 	b.add(userns.Rmdir(do, rootSlot, passingDir))
 }
 
@@ -331,18 +364,52 @@ func (b *builder) proc(e *Entry) {
 	do := "mounting proc"
 	b.folder(e.Target, 0o555)
 	steps := userns.NewFilesystem(do, "proc", procSlot, unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOEXEC)
-	if b.root.OuterProc {
-		last := &steps[len(steps)-1]
-		*last = last.Tolerate(unix.EPERM).Notice()
-		const outer = "showing the outer proc"
-		steps = append(steps,
-			userns.Open(outer, "/proc", pathOnly).To(sourceSlot).If(procSlot, unix.EPERM),
-			userns.CloneTree(outer, sourceSlot, true).To(procSlot).If(procSlot, unix.EPERM))
+	if b.root.OuterProc && !b.root.OldKernel {
+		mount := &steps[len(steps)-2] // the last one closes the context
+		*mount = mount.Tolerate(unix.EPERM).Notice()
+		steps = append(steps, outerProc()...)
 	}
 	b.add(steps...)
-	b.add(userns.OpenAt(do, rootSlot, relative(e.Target), userns.How{Flags: unix.O_PATH, Resolve: insideRoot}).To(targetSlot),
-		userns.MoveMount(do, procSlot, targetSlot))
+	b.attachFrom(do, procSlot, e.Target)
 	b.shown[e.Target] = true
+	if b.root.CallerIsRoot {
+		b.lockProc(e.Target)
+	}
+}
+
+// outerProc takes the outer proc where the kernel refused a fresh one, read-only: its files belong
+// to processes outside.
+func outerProc() []userns.Step {
+	const do = "showing the outer proc"
+	attr := uint64(unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOEXEC)
+	return []userns.Step{
+		userns.Open(do, "/proc", pathOnly).To(sourceSlot).If(procSlot, unix.EPERM),
+		userns.CloneTree(do, sourceSlot, true).To("outer").If(procSlot, unix.EPERM),
+		userns.SetMountAttr(do, "outer", true, attr).If(procSlot, unix.EPERM),
+		userns.Move("outer", procSlot).If(procSlot, unix.EPERM),
+	}
+}
+
+// rootsOwn are the parts of proc that obey whoever has the uid of root outside, with no capability
+// asked for.
+var rootsOwn = []string{"sys", "sysrq-trigger", "irq", "bus", "fs"}
+
+// lockProc makes what obeys root read-only, for a payload that is root outside as well.
+func (b *builder) lockProc(proc string) {
+	for _, name := range rootsOwn {
+		do, target := "locking "+proc+"/"+name, relative(proc)+"/"+name
+		how := userns.How{Flags: unix.O_PATH | unix.O_NOFOLLOW, Resolve: insideRoot}
+		b.add(userns.OpenAt(do, rootSlot, target, how).Tolerate(unix.ENOENT).To("part"),
+			userns.CloneTree(do, "part", true).To(treeSlot).Unless("part", unix.ENOENT))
+		if b.root.OldKernel {
+			b.add(userns.MoveMount(do, treeSlot, "part").Unless("part", unix.ENOENT),
+				userns.Dup(do, treeSlot, mountFD).Unless("part", unix.ENOENT),
+				userns.Mount(do, "", "/proc/self/fd/"+decimal(mountFD), "", unix.MS_REMOUNT|unix.MS_BIND|unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC).Unless("part", unix.ENOENT))
+			continue
+		}
+		b.add(userns.SetMountAttr(do, treeSlot, true, unix.MOUNT_ATTR_RDONLY).Unless("part", unix.ENOENT),
+			userns.MoveMount(do, treeSlot, "part").Unless("part", unix.ENOENT))
+	}
 }
 
 // pts mounts a devpts of the sandbox's own: devpts in Documentation/filesystems.
@@ -354,8 +421,7 @@ func (b *builder) pts(e *Entry) {
 		options = append(options, userns.MountOption{Key: "gid", Value: "5"})
 	}
 	b.add(userns.NewFilesystem(do, "devpts", PtsSlot, unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NOEXEC, options...)...)
-	b.add(userns.OpenAt(do, rootSlot, relative(e.Target), userns.How{Flags: unix.O_PATH, Resolve: insideRoot}).To(targetSlot),
-		userns.MoveMount(do, PtsSlot, targetSlot))
+	b.attachFrom(do, PtsSlot, e.Target)
 	b.shown[e.Target] = true
 }
 

@@ -12,6 +12,7 @@ func Default() Policy {
 		{Action: EPERM, Syscalls: []string{"unshare"}, When: []Condition{Arg64HasAny(0, ^uint64(unshareHarmless))}},
 		{Action: EPERM, Syscalls: []string{"setns"}},
 		{Action: EPERM, Syscalls: mountCalls},
+		{Action: Action(unix.EAFNOSUPPORT), Syscalls: []string{"socket", "socketpair"}, When: otherFamilies},
 		{Action: EPERM, Syscalls: keyringCalls},
 		{Action: EPERM, Syscalls: kernelCalls},
 		{Action: EPERM, Syscalls: []string{"ioctl"}, When: []Condition{ArgIs(1, unix.TIOCSTI)}},   // types into the terminal
@@ -32,6 +33,13 @@ const cloneNamespaces = unix.CLONE_NEWNS | unix.CLONE_NEWCGROUP | unix.CLONE_NEW
 // a flag without meaning, so a list of the bad ones goes stale.
 const unshareHarmless = unix.CLONE_VM | unix.CLONE_FS | unix.CLONE_FILES | unix.CLONE_SIGHAND |
 	unix.CLONE_THREAD | unix.CLONE_SYSVSEM
+
+// otherFamilies holds for every address family but those that toolchains use. AF_VSOCK reaches the
+// hypervisor and, under WSL, the Windows side, whatever the network namespace; the others are kernel
+// code that nobody here calls.
+var otherFamilies = []Condition{
+	ArgIs(0, unix.AF_UNIX).Not(), ArgIs(0, unix.AF_INET).Not(), ArgIs(0, unix.AF_INET6).Not(), ArgIs(0, unix.AF_NETLINK).Not(),
+}
 
 // mountCalls is the mount API, old and new: with a namespace of one's own it uncovers what the sandbox hid.
 var mountCalls = []string{

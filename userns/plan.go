@@ -167,6 +167,8 @@ type more struct {
 	list  []string
 	names []flagName
 	text  string
+	// render, if set, is how an element of list prints.
+	render func(string) string
 }
 
 // Num is a number; text, where given, is how it prints.
@@ -217,6 +219,9 @@ func (a Arg) String() string {
 	case argWords:
 		return renderList(a.more.words, Arg.String)
 	case argVector:
+		if a.more.render != nil {
+			return renderList(a.more.list, a.more.render)
+		}
 		return renderList(a.more.list, strconv.QuoteToASCII)
 	}
 	switch {

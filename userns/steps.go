@@ -2,6 +2,9 @@ package userns
 
 import (
 	"encoding/binary"
+	"fmt"
+	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -96,7 +99,8 @@ func NewFilesystem(do, fstype string, slot Slot, attr uint64, options ...MountOp
 	}
 	return append(steps,
 		step(do, unix.SYS_FSCONFIG, FromSlot(context), Num(unix.FSCONFIG_CMD_CREATE, "CMD_CREATE"), Num(0, "NULL"), Num(0, "NULL"), Num(0)),
-		step(do, unix.SYS_FSMOUNT, FromSlot(context), Num(unix.FSMOUNT_CLOEXEC, "FSMOUNT_CLOEXEC"), flags(uintptr(attr), mountAttrFlags)).To(slot))
+		step(do, unix.SYS_FSMOUNT, FromSlot(context), Num(unix.FSMOUNT_CLOEXEC, "FSMOUNT_CLOEXEC"), flags(uintptr(attr), mountAttrFlags)).To(slot),
+		Close(do, context))
 }
 
 func fsOption(do string, context Slot, o MountOption) Step {
@@ -158,6 +162,12 @@ func Rmdir(do string, dir Slot, path string) Step {
 func Chown(do string, dir Slot, path string, uid, gid uint32) Step {
 	return step(do, unix.SYS_FCHOWNAT, FromSlot(dir), Str(path), Num(uintptr(uid)), Num(uintptr(gid)),
 		Num(unix.AT_SYMLINK_NOFOLLOW, "AT_SYMLINK_NOFOLLOW"))
+}
+
+// Move leaves a copy of the descriptor in from in the slot to, so that a fallback can take the place
+// of what it stands in for.
+func Move(from, to Slot) Step {
+	return step("taking the fallback", unix.SYS_FCNTL, FromSlot(from), Num(unix.F_DUPFD_CLOEXEC, "F_DUPFD_CLOEXEC"), Num(0)).To(to)
 }
 
 // Close closes the descriptor in slot.
@@ -255,6 +265,35 @@ func Seccomp(do string, filter []unix.SockFilter) Step {
 	return step(do, unix.SYS_SECCOMP, Num(unix.SECCOMP_SET_MODE_FILTER, "SECCOMP_SET_MODE_FILTER"), Num(0), program)
 }
 
+// landlockPathBeneath is LANDLOCK_RULE_PATH_BENEATH of landlock_add_rule(2).
+const landlockPathBeneath = 1
+
+// LandlockRules makes a ruleset that handles these rights to files and these scopes, and leaves it
+// in slot: landlock_create_ruleset(2), struct landlock_ruleset_attr. Kernels before ABI 6 know no
+// scopes and take the shorter struct.
+func LandlockRules(do string, files, scopes uint64, slot Slot) Step {
+	words, size := []Arg{Num(uintptr(files)), Num(0)}, 16
+	if scopes != 0 {
+		words, size = append(words, Num(uintptr(scopes))), 24
+	} else {
+		words, size = words[:1], 8
+	}
+	return step(do, unix.SYS_LANDLOCK_CREATE_RULESET, Words(words...), Num(uintptr(size)), Num(0)).To(slot)
+}
+
+// LandlockAllow adds a rule: these rights to the file of descriptor fd, or to all beneath it.
+func LandlockAllow(do string, rules Slot, rights uint64, fd int) Step {
+	rule := binary.NativeEndian.AppendUint64(nil, rights) // struct landlock_path_beneath_attr, packed
+	rule = binary.NativeEndian.AppendUint32(rule, uint32(fd))
+	return step(do, unix.SYS_LANDLOCK_ADD_RULE, FromSlot(rules), Num(landlockPathBeneath, "LANDLOCK_RULE_PATH_BENEATH"),
+		Bytes(rule, fmt.Sprintf("{%#x, %d}", rights, fd)), Num(0))
+}
+
+// LandlockEnforce puts the process, and all that it starts, under the rules: landlock_restrict_self(2).
+func LandlockEnforce(do string, rules Slot) Step {
+	return step(do, unix.SYS_LANDLOCK_RESTRICT_SELF, FromSlot(rules), Num(0))
+}
+
 // SetLimit sets a resource limit: prlimit(2). soft and hard are in the unit of the resource.
 func SetLimit(do string, resource int, name string, soft, hard uint64) Step {
 	return step(do, unix.SYS_PRLIMIT64, Num(0), Num(uintptr(resource), name),
@@ -293,7 +332,18 @@ func Dup(do string, slot Slot, fd int) Step {
 // CloseOnExec marks every descriptor from first on close-on-exec: close_range(2).
 func CloseOnExec(do string, first int) Step {
 	return step(do, unix.SYS_CLOSE_RANGE, Num(uintptr(first)), Num(^uintptr(0)&0xffffffff, "~0U"),
-		Num(unix.CLOSE_RANGE_CLOEXEC, "CLOSE_RANGE_CLOEXEC"))
+		Num(unix.CLOSE_RANGE_CLOEXEC, "CLOSE_RANGE_CLOEXEC")).
+		Tolerate(unix.EINVAL) // before 5.11; all that the walk opens is close-on-exec anyway
+}
+
+// variables is an environment. It prints as names alone: values may be secrets.
+func variables(envp []string) Arg {
+	a := Vector(envp)
+	a.more.render = func(kv string) string {
+		name, _, _ := strings.Cut(kv, "=")
+		return strconv.QuoteToASCII(name)
+	}
+	return a
 }
 
 // notFound are the errors of an execve attempt after which the next folder of PATH is tried, as
@@ -305,9 +355,9 @@ var notFound = []unix.Errno{unix.ENOENT, unix.ENOTDIR, unix.EACCES}
 // EACCES where a file was found that may not be executed, else with ENOENT.
 func Exec(do string, paths, argv, envp []string) []Step {
 	var steps []Step
-	args, env := Vector(argv), Vector(envp)
-	for _, path := range paths {
-		slot := Slot("exec " + path)
+	args, env := Vector(argv), variables(envp)
+	for i, path := range paths {
+		slot := Slot("exec" + strconv.Itoa(i))
 		steps = append(steps, step(do, unix.SYS_EXECVE, Str(path), args, env).
 			Tolerate(append(notFound, unix.ENOEXEC)...).To(slot))
 		script := Vector(append([]string{"/bin/sh", path}, argv[1:]...))
