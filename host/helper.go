@@ -3,7 +3,9 @@ package host
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -12,28 +14,88 @@ import (
 type NoHelper struct{ Name string }
 
 func (e NoHelper) Error() string {
-	return fmt.Sprintf("looking for the program %s: not in PATH nor in the system folders", e.Name)
+	return fmt.Sprintf("looking for the program %s: not in the system folders, or not root's alone to write", e.Name)
 }
 
-// systemFolders are asked after PATH: cron and su often leave out the sbin folders, where some distributions keep
-// helpers, and a PATH emptied by hand must not cost the sub-ids.
-var systemFolders = []string{"/usr/bin", "/usr/sbin", "/bin", "/usr/local/bin"}
+// systemFolders are all places of helpers; the last two are those of NixOS. PATH is not asked: `source
+// .venv/bin/activate` puts a folder of the project there, where an earlier sandbox could leave a newuidmap of its own,
+// which the host would then execute.
+var systemFolders = []string{"/usr/bin", "/usr/sbin", "/bin", "/sbin", "/usr/local/bin", "/usr/local/sbin",
+	"/run/wrappers/bin", "/run/current-system/sw/bin"}
 
-// FindHelper finds a program of the host, such as newuidmap, in PATH and then in the system folders. Relative folders
-// in PATH are passed over: they may lie in a hostile project.
-func FindHelper(name string) (string, error) {
-	for _, dir := range append(filepath.SplitList(os.Getenv("PATH")), systemFolders...) {
-		if !filepath.IsAbs(dir) {
-			continue
-		}
-		if p := filepath.Join(dir, name); executable(p) {
+// FindHelper finds a program of the host, such as newuidmap, that may be executed outside of a sandbox: in the system
+// folders alone, and only a file that nobody but root can have put there or changed.
+func FindHelper(name string) (string, error) { return findIn(systemFolders, name) }
+
+func findIn(folders []string, name string) (string, error) {
+	if name != filepath.Base(name) {
+		return "", NoHelper{name}
+	}
+	for _, dir := range folders {
+		if p := filepath.Join(dir, name); executable(p) && trusted(p) {
 			return p, nil
 		}
 	}
 	return "", NoHelper{name}
 }
 
+// Which finds a command in the absolute folders of the caller's PATH, as a shell would. It is for telling where a
+// command is and never for executing what it found: PATH may lead into a hostile project.
+func Which(command string) (string, error) {
+	if command != "" && command == filepath.Base(command) {
+		for _, dir := range filepath.SplitList(os.Getenv("PATH")) {
+			if p := filepath.Join(dir, command); filepath.IsAbs(dir) && executable(p) {
+				return p, nil
+			}
+		}
+	}
+	return "", &exec.Error{Name: command, Err: exec.ErrNotFound}
+}
+
 func executable(path string) bool {
 	var st unix.Stat_t
-	return unix.Access(path, unix.X_OK) == nil && unix.Stat(path, &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFREG
+	return unix.Stat(path, &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFREG && unix.Access(path, unix.X_OK) == nil
+}
+
+// linkLimit is the kernel's own, of path_resolution(7).
+const linkLimit = 40
+
+// trusted walks an absolute path as the kernel does, links included, and reports whether all that it passes, from / to
+// the file, is root's alone.
+func trusted(path string) bool {
+	at, links := "/", 0
+	rest := strings.Split(path, "/")
+	for len(rest) > 0 {
+		name := rest[0]
+		rest = rest[1:]
+		if name == "" || name == "." {
+			continue
+		}
+		next := filepath.Join(at, name) // at holds no links, so that .. means what it says
+		var st unix.Stat_t
+		if unix.Lstat(at, &st) != nil || !rootsAlone(&st) || unix.Lstat(next, &st) != nil || !rootsAlone(&st) {
+			return false
+		}
+		if st.Mode&unix.S_IFMT != unix.S_IFLNK {
+			at = next
+			continue
+		}
+		target, err := os.Readlink(next)
+		if links++; err != nil || links > linkLimit {
+			return false
+		}
+		if filepath.IsAbs(target) {
+			at = "/"
+		}
+		rest = append(strings.Split(target, "/"), rest...)
+	}
+	return true
+}
+
+// rootsAlone: root owns it and nobody else can write to it. A link has no mode of its own. In a folder with the sticky
+// bit, such as /nix/store, others can add names and neither rename nor remove those of root.
+func rootsAlone(st *unix.Stat_t) bool {
+	kind := st.Mode & unix.S_IFMT
+	shut := st.Mode&0o022 == 0 || kind == unix.S_IFLNK || kind == unix.S_IFDIR && st.Mode&unix.S_ISVTX != 0
+	return st.Uid == 0 && shut
 }

@@ -1,14 +1,17 @@
 package host
 
 import (
+	"context"
 	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/rootless-containers/rootlesskit/v3/pkg/parent/idtools"
+	"golang.org/x/sys/unix"
 )
 
 const passwd = "root:x:0:0:root:/root:/bin/bash\nann:x:1000:1000::/home/ann:/bin/sh\nanna:x:1000:1000::/home/anna:/bin/zsh\nbad:1000\n"
@@ -56,25 +59,163 @@ func TestHomeIsNotTakenBlindly(t *testing.T) {
 	}
 }
 
-func TestFindHelper(t *testing.T) {
+// plant makes an executable script that leaves a mark when it runs.
+func plant(t *testing.T, path string) (mark string) {
+	t.Helper()
+	mark = path + ".ran"
+	if err := os.WriteFile(path, []byte("#!/bin/sh\n: >'"+mark+"'\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return mark
+}
+
+// What a sandbox left in a project's .venv/bin, or whatever else PATH leads to, is never a helper.
+func TestFindHelperDoesNotAskPATH(t *testing.T) {
 	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, "sh"), []byte("#!/bin/true\n"), 0o644); err != nil {
+	plant(t, filepath.Join(dir, "sh"))
+	plant(t, filepath.Join(dir, "sbx-planted"))
+	t.Chdir(dir)
+	t.Setenv("PATH", dir+":.")
+	if path, err := FindHelper("sh"); err != nil || !slices.Contains(systemFolders, filepath.Dir(path)) {
+		t.Errorf("sh is %q, %v", path, err)
+	}
+	for _, name := range []string{"sbx-planted", "no-such-helper", "../bin/sh", "/bin/sh", ".", "..", ""} {
+		var absent NoHelper
+		if path, err := FindHelper(name); !errors.As(err, &absent) || absent.Name != name {
+			t.Errorf("FindHelper(%q) = %q, %v", name, path, err)
+		}
+	}
+}
+
+func TestFindHelperTakesOnlyWhatIsRoots(t *testing.T) {
+	dir := t.TempDir()
+	plant(t, filepath.Join(dir, "sh"))
+	if err := os.Chmod(dir, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	if path, err := findIn([]string{dir, "/bin"}, "sh"); err != nil || path != "/bin/sh" {
+		t.Errorf("sh is %q, %v", path, err)
+	}
+	for want, list := range map[bool][]unix.Stat_t{
+		true: {{Mode: unix.S_IFREG | 0o755}, {Mode: unix.S_IFREG | unix.S_ISUID | 0o4711}, {Mode: unix.S_IFDIR | 0o755},
+			{Mode: unix.S_IFLNK | 0o777}, {Mode: unix.S_IFDIR | unix.S_ISVTX | 0o775}},
+		false: {{Mode: unix.S_IFREG | 0o755, Uid: 1000}, {Mode: unix.S_IFREG | 0o755, Uid: 65534}, {Mode: unix.S_IFREG | 0o775},
+			{Mode: unix.S_IFREG | 0o757}, {Mode: unix.S_IFREG | unix.S_ISVTX | 0o757}, {Mode: unix.S_IFDIR | 0o775},
+			{Mode: unix.S_IFDIR | 0o757}, {Mode: unix.S_IFLNK | 0o777, Uid: 1000}, {Mode: unix.S_IFDIR | unix.S_ISVTX | 0o775, Uid: 1}},
+	} {
+		for _, st := range list {
+			if rootsAlone(&st) != want {
+				t.Errorf("mode %o of %d: want %v", st.Mode, st.Uid, want)
+			}
+		}
+	}
+}
+
+// Folders and links on the way count as much as the file; only root can make what is right, and then spoil it.
+func TestTrusted(t *testing.T) {
+	for path, want := range map[string]bool{"/bin/sh": true, "/usr/../bin/./sh": true, "/etc/passwd": true, "/no/such": false} {
+		if got := trusted(path); got != want {
+			t.Errorf("trusted(%q) = %v", path, got)
+		}
+	}
+	dir := t.TempDir()
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	must(os.Symlink("/bin/sh", dir+"/link"))
+	if os.Geteuid() != 0 {
+		if trusted(dir + "/link") {
+			t.Error("a link of another than root is trusted")
+		}
+		return
+	}
+	must(os.MkdirAll(dir+"/a/b", 0o755))
+	plant(t, dir+"/a/b/tool")
+	must(os.Symlink("../b/tool", dir+"/a/b/link"))
+	must(os.Symlink(dir+"/a/b/link", dir+"/far"))
+	must(os.Symlink("loop", dir+"/loop"))
+	all := []string{dir + "/a/b/tool", dir + "/a/b/link", dir + "/far"}
+	hold := func(what string, want bool) {
+		t.Helper()
+		for _, path := range all {
+			if trusted(path) != want {
+				t.Errorf("%s: trusted(%q) = %v", what, path, !want)
+			}
+		}
+	}
+	hold("all of root", true)
+	for _, c := range []struct {
+		what        string
+		spoil, mend func() error
+	}{
+		{"a folder for all", func() error { return os.Chmod(dir+"/a", 0o777) }, func() error { return os.Chmod(dir+"/a", 0o755) }},
+		{"a folder of a user's", func() error { return os.Chown(dir+"/a/b", 1000, 0) }, func() error { return os.Chown(dir+"/a/b", 0, 0) }},
+		{"a file for a group", func() error { return os.Chmod(dir+"/a/b/tool", 0o775) }, func() error { return os.Chmod(dir+"/a/b/tool", 0o755) }},
+		{"a file of a user's", func() error { return os.Chown(dir+"/a/b/tool", 1000, 0) }, func() error { return os.Chown(dir+"/a/b/tool", 0, 0) }},
+	} {
+		must(c.spoil())
+		hold(c.what, false)
+		must(c.mend())
+	}
+	hold("mended", true)
+	must(os.Lchown(dir+"/a/b/link", 1000, 0))
+	if trusted(dir+"/far") || trusted(dir+"/a/b/link") || trusted(dir+"/loop") {
+		t.Error("a link of a user's, or a loop, is trusted")
+	}
+}
+
+func TestWhich(t *testing.T) {
+	dir := t.TempDir()
+	plant(t, filepath.Join(dir, "tool"))
+	if err := os.WriteFile(filepath.Join(dir, "plain"), nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
 	t.Chdir(dir)
-	t.Setenv("PATH", ".:"+dir) // relative, and a file that is not executable
-	if path, err := FindHelper("sh"); err != nil || filepath.Dir(path) == dir || !filepath.IsAbs(path) {
-		t.Errorf("sh is %q, %v", path, err)
+	t.Setenv("PATH", ":.:/no/such:"+dir)
+	if path, err := Which("tool"); err != nil || path != filepath.Join(dir, "tool") {
+		t.Errorf("tool is %q, %v", path, err)
 	}
-	if err := os.Chmod("sh", 0o755); err != nil {
+	for _, command := range []string{"plain", "no-such", "", ".", "./tool", filepath.Join(dir, "tool"), "tool/"} {
+		if path, err := Which(command); !errors.Is(err, exec.ErrNotFound) {
+			t.Errorf("Which(%q) = %q, %v", command, path, err)
+		}
+	}
+	t.Setenv("PATH", ":.")
+	if path, err := Which("tool"); err == nil {
+		t.Errorf("by relative folders tool is %q", path)
+	}
+}
+
+// A caller's PATH, GETSUBIDS or LD_LIBRARY_PATH decides neither which program runs nor what it loads.
+func TestHelpersRunWithoutTheCallersEnvironment(t *testing.T) {
+	dir := t.TempDir()
+	mark := plant(t, filepath.Join(dir, "getsubids"))
+	t.Setenv("PATH", dir)
+	t.Setenv("GETSUBIDS", filepath.Join(dir, "getsubids"))
+	t.Setenv("LD_LIBRARY_PATH", dir)
+	before := os.Environ()
+	getsubids(os.Getuid(), "root")
+	if _, err := os.Stat(mark); err == nil {
+		t.Error("a getsubids of the caller's choice was run")
+	}
+	if after := os.Environ(); !slices.Equal(slices.Sorted(slices.Values(before)), slices.Sorted(slices.Values(after))) {
+		t.Errorf("the environment was %q and is %q", before, after)
+	}
+	restore := swapEnvironment([]string{"A=b=c"})
+	if got := os.Environ(); !slices.Equal(got, []string{"A=b=c"}) {
+		t.Errorf("meanwhile the environment is %q", got)
+	}
+	restore()
+	path, err := FindHelper("env")
+	if err != nil {
 		t.Fatal(err)
 	}
-	if path, _ := FindHelper("sh"); path != filepath.Join(dir, "sh") {
-		t.Errorf("sh is %q, want the one in PATH", path)
-	}
-	var absent NoHelper
-	if _, err := FindHelper("no-such-helper"); !errors.As(err, &absent) || absent.Name != "no-such-helper" {
-		t.Errorf("a missing helper gave %v", err)
+	out, err := helper(context.Background(), path).Output()
+	if got := strings.Fields(string(out)); err != nil || !slices.Equal(got, cleanEnv()) {
+		t.Errorf("a helper's environment is %q, %v", got, err)
 	}
 }
 

@@ -40,7 +40,7 @@ func SubIDs(uid int, username string) (uids, gids []IDRange, source string, err 
 	u, g, err := idtools.GetSubIDRanges(uid, username)
 	source = FromFiles
 	if noneFound(err) && serviceHasSubIDs(Here()) {
-		u, g, err = dynidtools.GetSubIDRanges(uid, username)
+		u, g, err = getsubids(uid, username)
 		source = FromGetsubids
 	}
 	if noneFound(err) || err == nil && (len(u) == 0 || len(g) == 0) {
@@ -53,6 +53,31 @@ func SubIDs(uid int, username string) (uids, gids []IDRange, source string, err 
 		return nil, nil, "", fmt.Errorf("looking up sub-ids of user %d (%q) from %s: %w", uid, username, source, err)
 	}
 	return uids, gids, source, nil
+}
+
+// getsubids runs the host's own. dynidtools looks for it by $GETSUBIDS, else in PATH, and gives it the environment of
+// this process, all of which may lead into a hostile project: so that is another one meanwhile.
+func getsubids(uid int, username string) (u, g []idtools.SubIDRange, err error) {
+	path, err := FindHelper("getsubids")
+	if err != nil {
+		return nil, nil, err
+	}
+	defer swapEnvironment(append(cleanEnv(), "GETSUBIDS="+path))()
+	return dynidtools.GetSubIDRanges(uid, username)
+}
+
+// swapEnvironment replaces the environment of this process, and returns what brings the old one back.
+func swapEnvironment(env []string) (restore func()) {
+	old := os.Environ()
+	set := func(env []string) {
+		os.Clearenv()
+		for _, kv := range env {
+			name, value, _ := strings.Cut(kv, "=")
+			os.Setenv(name, value)
+		}
+	}
+	set(env)
+	return func() { set(old) }
 }
 
 // noneFound tells "this user has none" from a broken file. idtools has no error value for it; the test of this

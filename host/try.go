@@ -12,8 +12,16 @@ import (
 // tryLimit ends a program that hangs: a dead network mount or a stuck FUSE server must not hang doctor.
 const tryLimit = 5 * time.Second
 
-// cleanEnv keeps the texts of programs in English, and their behaviour free of the caller's settings.
-var cleanEnv = []string{"PATH=/usr/bin:/usr/sbin:/bin:/sbin:/usr/local/bin", "LC_ALL=C"}
+// cleanEnv keeps the texts of programs in English, and their behaviour free of the caller's settings: LD_LIBRARY_PATH
+// may lead into a hostile project as PATH may.
+func cleanEnv() []string { return []string{"PATH=" + strings.Join(systemFolders, ":"), "LC_ALL=C"} }
+
+// helper is the command of a program that FindHelper found.
+func helper(ctx context.Context, path string, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, path, args...)
+	cmd.Env, cmd.Dir, cmd.WaitDelay = cleanEnv(), "/", time.Second
+	return cmd
+}
 
 // tryInside runs a program of the host in new namespaces, or in none for no flags, and gives the telling line of its
 // output. With a user namespace the caller is root in it, by a map of its own id alone, which needs no helper.
@@ -24,9 +32,7 @@ func tryInside(flags uintptr, name string, args ...string) (said string, err err
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), tryLimit)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, path, args...)
-	cmd.Env = cleanEnv
-	cmd.WaitDelay = time.Second
+	cmd := helper(ctx, path, args...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: flags}
 	if flags&syscall.CLONE_NEWUSER != 0 {
 		cmd.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{HostID: os.Getuid(), Size: 1}}

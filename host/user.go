@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -89,7 +88,7 @@ func getent(uid int) string {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
-	out, err := exec.CommandContext(ctx, path, "passwd", strconv.Itoa(uid)).Output()
+	out, err := helper(ctx, path, "passwd", strconv.Itoa(uid)).Output()
 	if err != nil {
 		return ""
 	}
