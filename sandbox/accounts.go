@@ -39,6 +39,9 @@ func (l *layout) cover(path, content string) {
 	if err != nil {
 		return
 	}
+	if source, _ := l.shows(real); source != real {
+		return // the user shows something else there
+	}
 	l.add(fuseoverlay.Entry{Kind: fuseoverlay.File, Target: real, Content: content, Mode: 0o644})
 }
 

@@ -92,10 +92,37 @@ func hardenSteps(s *Spec) []userns.Step {
 		steps = append(steps, userns.Prctl("dropping capabilities for good", unix.PR_CAPBSET_DROP, c, "PR_CAPBSET_DROP"))
 	}
 	steps = append(steps, userns.SetCapabilities("dropping capabilities", 0))
+	steps = append(steps, landlockSteps(s)...)
 	if len(s.Harden.Filter) > 0 {
 		steps = append(steps, userns.Seccomp("installing the seccomp filter", s.Harden.Filter))
 	}
 	return steps
+}
+
+// rootFD is the number under which a Landlock rule finds the root.
+const rootFD = 61
+
+// landlockSteps let the payload open what lies below its own root, and the files that are its
+// streams as they are open already; nothing else, by whatever descriptor.
+func landlockSteps(s *Spec) []userns.Step {
+	const do = "confining files with Landlock"
+	wall := s.Harden.Landlock
+	if wall.Files == 0 {
+		return nil
+	}
+	steps := []userns.Step{
+		userns.LandlockRules(do, wall.Files, wall.Scopes, "landlock"),
+		userns.Open(do, "/", userns.How{Flags: unix.O_PATH}).To("root"),
+		userns.Dup(do, "root", rootFD),
+		userns.LandlockAllow(do, "landlock", wall.Files, rootFD),
+	}
+	for fd, rights := range s.Streams {
+		if rights &= wall.Files; rights != 0 {
+			// EBADFD: a pipe, which Landlock does not handle.
+			steps = append(steps, userns.LandlockAllow(do, "landlock", rights, fd).Tolerate(unix.EBADFD))
+		}
+	}
+	return append(steps, userns.LandlockEnforce(do, "landlock"))
 }
 
 // coreLimit keeps the host from getting a core: 0 would not stop a handler in core_pattern, 1 does

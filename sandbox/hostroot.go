@@ -41,7 +41,11 @@ var deviceLinks = map[string]string{
 }
 
 // layout collects the entries of a root file system.
-type layout struct{ entries []fuseoverlay.Entry }
+type layout struct {
+	entries []fuseoverlay.Entry
+	// base is how many of them are the sandbox's own, which the user's give way to.
+	base int
+}
 
 func (l *layout) add(e fuseoverlay.Entry) { l.entries = append(l.entries, e) }
 
@@ -163,6 +167,24 @@ func (l *layout) coverSockets() error {
 		}
 	}
 	return nil
+}
+
+// rootsSecrets are files of /etc that only root reads, which a payload with root's uid would.
+var rootsSecrets = []string{
+	"/etc/shadow", "/etc/shadow-", "/etc/gshadow", "/etc/gshadow-", "/etc/sudoers", "/etc/sudoers.d", "/etc/ssl/private",
+	"/etc/krb5.keytab", "/etc/ssh/ssh_host_*_key", "/etc/NetworkManager/system-connections", "/etc/wireguard", "/etc/kubernetes",
+	"/etc/docker/key.json", "/etc/crypttab",
+}
+
+func (l *layout) hideRootsSecrets() {
+	for _, pattern := range rootsSecrets {
+		list, _ := filepath.Glob(pattern)
+		for _, path := range list {
+			if info, err := os.Lstat(path); err == nil && info.Mode()&os.ModeSymlink == 0 {
+				l.add(fuseoverlay.Entry{Kind: hideKind(info), Target: path})
+			}
+		}
+	}
 }
 
 func (l *layout) coverSocket(target string) {

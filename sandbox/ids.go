@@ -3,6 +3,9 @@ package sandbox
 import (
 	"errors"
 	"fmt"
+	"os"
+	"slices"
+	"strings"
 
 	"sbx/host"
 	"sbx/profiles"
@@ -18,11 +21,9 @@ func resolveIDs(s *Spec, account host.Account, user profiles.User, groups profil
 	switch {
 	case errors.As(err, &noSubIDs), errors.As(err, &noHelper):
 		why := "one user id inside, the caller's own: " + err.Error()
-		if account.UID != 0 {
-			s.IDs.Maps.DenySetgroups = true
-			if len(account.Groups) > 0 {
-				why += "; the caller's supplementary groups remain"
-			}
+		s.IDs.Maps.DenySetgroups = account.UID != 0 || setgroupsDenied()
+		if s.IDs.Maps.DenySetgroups && supplementary(account) {
+			why += "; the caller's supplementary groups remain"
 		}
 		s.Level.lower(profiles.LevelSingleID, why)
 	case err != nil:
@@ -34,9 +35,21 @@ func resolveIDs(s *Spec, account host.Account, user profiles.User, groups profil
 	s.IDs.Maps.GID = idMap(s.IDs.GID, uint32(account.GID), gids)
 	s.IDs.DropGroups = groups != profiles.GroupsKeep && !s.IDs.Maps.DenySetgroups
 	if account.UID == 0 {
-		s.Level.Warnings = append(s.Level.Warnings, "started as root: what root owns is the payload's own wherever it is shown; an ordinary user's sandbox is stronger")
+		s.Level.Warnings = append(s.Level.Warnings, "started as root: the payload is root outside as well and may read what root may of what is shown, but for passwords and host keys; an ordinary user's sandbox is stronger")
 	}
 	return nil
+}
+
+// setgroupsDenied tells whether an outer user namespace forbids setgroups(2), which the inner one
+// inherits: user_namespaces(7).
+func setgroupsDenied() bool {
+	data, err := os.ReadFile("/proc/self/setgroups")
+	return err == nil && strings.TrimSpace(string(data)) == "deny"
+}
+
+// supplementary tells whether the caller is in groups beside its own.
+func supplementary(account host.Account) bool {
+	return slices.ContainsFunc(account.Groups, func(g int) bool { return g != account.GID })
 }
 
 // idsInside are the payload's ids as a profile names them.

@@ -1,7 +1,6 @@
 package sandbox
 
 import (
-	"crypto/sha256"
 	"fmt"
 	"io"
 	"os"
@@ -42,39 +41,105 @@ var gitPlaces = []string{
 // gitCovered are the git places that stay read-only where writing .git is granted.
 var gitCovered = []string{"hooks", "config", "config.worktree", "modules", "worktrees", "info"}
 
-// protect covers the protected places of a writable project.
+// protect covers the protected places of a writable project, wherever they are shown.
 func (l *layout) protect(s *Spec, git profiles.Access) {
 	for _, name := range ProtectedPlaces {
 		l.protectPlace(s, filepath.Join(s.Project.Dir, name))
 	}
 	dotGit := filepath.Join(s.Project.Dir, ".git")
-	if git != profiles.AccessWrite {
+	info, err := os.Lstat(dotGit)
+	if err != nil {
+		return
+	}
+	if git != profiles.AccessWrite || !info.IsDir() {
 		s.Project.GitReadOnly = l.protectPlace(s, dotGit)
+		l.protectGitDir(s, dotGit)
 		return
 	}
-	if info, err := os.Lstat(dotGit); err != nil || !info.IsDir() {
-		l.protectPlace(s, dotGit)
-		return
-	}
-	// A folder above a cover could be renamed away with it; a mount point cannot.
-	l.bind(dotGit, dotGit, true)
 	for _, name := range gitCovered {
 		l.protectPlace(s, filepath.Join(dotGit, name))
 	}
+	// Where nothing of it is covered, .git could still be renamed away and made anew.
+	for _, v := range l.views(dotGit) {
+		l.pin(v)
+	}
 }
 
-// protectPlace shows a place read-only where it exists. A symlink is left alone: what it leads to
-// is either not shown, or read-only, or the project's own like every other file.
+// protectGitDir covers the git folder that a .git file names, where that lies in the project.
+func (l *layout) protectGitDir(s *Spec, dotGit string) {
+	data, err := readSmall(dotGit)
+	gitDir, found := strings.CutPrefix(strings.TrimSpace(string(data)), "gitdir: ")
+	if err != nil || !found {
+		return
+	}
+	if !filepath.IsAbs(gitDir) {
+		gitDir = filepath.Join(s.Project.Dir, gitDir)
+	}
+	l.protectPlace(s, gitDir)
+}
+
+// protectPlace shows a place read-only where it exists. A symlink is followed within the project;
+// what one outside leads to is not the payload's to write. The link itself cannot be covered: that
+// it is another one is seen at the end.
 func (l *layout) protectPlace(s *Spec, path string) bool {
-	info, err := os.Lstat(path)
+	real, err := filepath.EvalSymlinks(path)
+	if err != nil || !host.Within(real, s.Project.Dir) || real == s.Project.Dir {
+		return false
+	}
+	info, err := os.Lstat(real)
 	if err != nil || !(info.IsDir() || info.Mode().IsRegular()) {
 		return false
 	}
-	if l.bind(path, path, false) != nil {
-		return false
+	place := Place{Path: real}
+	for _, v := range l.views(real) {
+		l.pinAbove(v)
+		l.bind(real, v.target, false)
+		place.Targets = append(place.Targets, v.target)
 	}
-	s.Project.Protected = append(s.Project.Protected, Place{path, info.IsDir()})
-	return true
+	s.Project.Protected = append(s.Project.Protected, place)
+	return len(place.Targets) > 0
+}
+
+// view is a place inside where a host path is seen.
+type view struct {
+	path, target string
+	through      fuseoverlay.Entry // the bind that shows it
+}
+
+// views finds every place where a host path is seen, or would be if it existed: a folder may be
+// shown more than once.
+func (l *layout) views(path string) []view {
+	var list []view
+	for _, e := range l.entries {
+		if e.Kind != fuseoverlay.Bind || !host.Within(path, e.Source) {
+			continue
+		}
+		target := filepath.Join(e.Target, strings.TrimPrefix(path, e.Source))
+		seen := slices.ContainsFunc(list, func(v view) bool { return v.target == target })
+		if source, _ := l.shows(target); source == path && !seen {
+			list = append(list, view{path, target, e})
+		}
+	}
+	return list
+}
+
+// pinAbove binds the folders between a bind and a cover in it onto themselves: a folder above a
+// mount point could be renamed away together with it, a mount point cannot (EBUSY).
+func (l *layout) pinAbove(v view) {
+	for {
+		v.path, v.target = filepath.Dir(v.path), filepath.Dir(v.target)
+		if v.path == v.through.Source || !host.Within(v.path, v.through.Source) {
+			return
+		}
+		l.pin(v)
+	}
+}
+
+func (l *layout) pin(v view) {
+	pinned := func(e fuseoverlay.Entry) bool { return e.Kind == fuseoverlay.Bind && e.Target == v.target }
+	if !slices.ContainsFunc(l.entries, pinned) {
+		l.bind(v.path, v.target, v.through.Writable)
+	}
 }
 
 // worktree shows, read-only, the git folder of a project that is a worktree: one whose .git file
@@ -127,127 +192,34 @@ func readSmall(path string) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(f, 1<<20))
 }
 
-// hide covers paths of the project. A path that passes a symlink is resolved on the host first,
-// since the payload could otherwise choose what is covered.
+// hide covers paths of the project, wherever they are shown. A path that passes a symlink is
+// resolved on the host first, since the payload could otherwise choose what is covered.
 func (l *layout) hide(s *Spec, paths []string) error {
 	for _, path := range paths {
 		real, err := filepath.EvalSymlinks(path)
-		if os.IsNotExist(err) {
-			// Nothing to cover yet; the watch covers it when it comes.
-			s.Project.Hidden = append(s.Project.Hidden, path)
-			continue
-		}
 		if err != nil {
-			return fmt.Errorf("hiding %s: %w", path, err)
+			real = path // nothing to cover yet; the watch covers it when it comes
 		}
+		if host.Within(s.Project.Dir, real) {
+			return &UsageError{fmt.Sprintf("hiding %s: it leads to %s, which holds the project", path, real), "use --project none"}
+		}
+		place := Place{Path: real}
 		info, err := os.Lstat(real)
-		if err != nil {
-			return fmt.Errorf("hiding %s: %w", path, err)
+		for _, v := range l.views(real) {
+			place.Targets = append(place.Targets, v.target)
+			if err == nil {
+				l.pinAbove(v)
+				l.add(fuseoverlay.Entry{Kind: hideKind(info), Target: v.target})
+			}
 		}
-		kind := fuseoverlay.HideFile
-		if info.IsDir() {
-			kind = fuseoverlay.HideDir
-		} else {
-			s.Project.Hidden = append(s.Project.Hidden, real)
-		}
-		l.add(fuseoverlay.Entry{Kind: kind, Target: real})
-		l.pinParents(s.Project.Dir, real)
+		s.Project.Hidden = append(s.Project.Hidden, place)
 	}
 	return nil
 }
 
-// pinParents binds the folders between the project and a cover onto themselves: a folder above a
-// mount point could be renamed away together with it, a mount point cannot (EBUSY).
-func (l *layout) pinParents(project, path string) {
-	for dir := filepath.Dir(path); dir != project && host.Within(dir, project); dir = filepath.Dir(dir) {
-		if !slices.ContainsFunc(l.entries, func(e fuseoverlay.Entry) bool { return e.Kind == fuseoverlay.Bind && e.Target == dir }) {
-			l.bind(dir, dir, true)
-		}
+func hideKind(info os.FileInfo) fuseoverlay.Kind {
+	if info.IsDir() {
+		return fuseoverlay.HideDir
 	}
-}
-
-// snapshot is what lies at the places that a run must not have changed unseen: a fingerprint of
-// each path that exists.
-type snapshot map[string]string
-
-// watchedPlaces are all places of a project that are compared between start and end of a run.
-func watchedPlaces(project *Project) []string {
-	var places []string
-	for _, name := range ProtectedPlaces {
-		places = append(places, filepath.Join(project.Dir, name))
-	}
-	git := filepath.Join(project.Dir, ".git")
-	places = append(places, git)
-	if project.GitReadOnly {
-		return places // what changes in there is the host's own doing
-	}
-	for _, name := range gitPlaces {
-		places = append(places, filepath.Join(git, name))
-	}
-	return places
-}
-
-// takeSnapshot fingerprints the protected places of a project, and the entries of those that are
-// folders of a few files.
-func takeSnapshot(project *Project) snapshot {
-	snap := snapshot{}
-	for _, place := range watchedPlaces(project) {
-		mark := fingerprint(place)
-		if mark == "" {
-			continue
-		}
-		snap[place] = mark
-		if filepath.Base(place) == ".git" {
-			continue // its places are listed one by one
-		}
-		entries, _ := readSomeNames(place)
-		for _, name := range entries {
-			path := filepath.Join(place, name)
-			snap[path] = fingerprint(path)
-		}
-	}
-	return snap
-}
-
-// readSomeNames lists a folder, up to a number of names that no folder of settings has.
-func readSomeNames(dir string) ([]string, error) {
-	fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return nil, err
-	}
-	f := os.NewFile(uintptr(fd), dir)
-	defer f.Close()
-	return f.Readdirnames(1000)
-}
-
-// fingerprint is empty for what does not exist. A folder's is that it is one; a file's is its
-// content.
-func fingerprint(path string) string {
-	info, err := os.Lstat(path)
-	switch {
-	case err != nil:
-		return ""
-	case info.Mode()&os.ModeSymlink != 0:
-		target, _ := os.Readlink(path)
-		return "link " + target
-	case !info.Mode().IsRegular():
-		return info.Mode().Type().String()
-	}
-	data, err := readSmall(path)
-	if err != nil {
-		return fmt.Sprintf("unread %d %v", info.Size(), info.ModTime())
-	}
-	return fmt.Sprintf("%v %d %x", info.Mode(), info.Size(), sha256.Sum256(data))
-}
-
-// changes are the paths that are new or differ in a later snapshot, sorted.
-func (before snapshot) changes(after snapshot) []string {
-	var list []string
-	for path, mark := range after {
-		if before[path] != mark {
-			list = append(list, path)
-		}
-	}
-	slices.Sort(list)
-	return list
+	return fuseoverlay.HideFile
 }

@@ -28,8 +28,7 @@ type Request struct {
 	Cwd, Workdir string
 	// Environ is the caller's environment, EnvFlags the values of --env.
 	Environ, EnvFlags []string
-	Terminals         [3]bool
-	Window            unix.Winsize
+	Streams           Streams
 }
 
 // UsageError is a request that cannot be meant: Hint says what to ask for instead.
@@ -57,15 +56,16 @@ func Resolve(r Request) (*Spec, error) {
 		Umask:        callerUmask(),
 		Network:      p.Network.Mode.V,
 		BootTimeZero: p.Root.BootTime.V == profiles.BootTimeZero,
-		Terminals:    r.Terminals,
-		Window:       r.Window,
 		Project:      Project{Dir: r.Project.Dir, Access: p.Files.Project.V},
 		Level:        Level{Name: profiles.LevelFull, Require: p.Harden.Require.V},
 	}
 	if s.BootTimeZero {
 		s.Clocks = readClocks()
 	}
-	s.Limits.Time, s.Limits.Processes = p.Limits.Time.V, defaultProcesses
+	if err := s.inspect(r.Streams); err != nil {
+		return nil, err
+	}
+	s.Limits.Time, s.Limits.Processes = p.Limits.Time.V, processLimit()
 	s.Limits.NoFileSoft, s.Limits.NoFileHard = host.NoFile()
 	for _, g := range r.Loaded.Grants {
 		s.Grants = append(s.Grants, Grant{g.Key, g.String()})
@@ -91,6 +91,15 @@ func Resolve(r Request) (*Spec, error) {
 		return nil, &LevelError{s.Level}
 	}
 	return s, nil
+}
+
+// processLimit is the default, or the caller's own limit where that is lower.
+func processLimit() uint64 {
+	var own unix.Rlimit
+	if unix.Getrlimit(unix.RLIMIT_NPROC, &own) != nil {
+		return defaultProcesses
+	}
+	return min(own.Max, defaultProcesses)
 }
 
 // checkProject refuses what nobody means: a whole home, or the whole machine, to write to.
@@ -131,8 +140,26 @@ func resolveHarden(s *Spec, p *profiles.Profile) error {
 	if err != nil {
 		return fmt.Errorf("compiling the seccomp filter: %w", err)
 	}
-	s.Harden = Harden{policy.Name, filter, harden.RefusesKeyrings(policy), uint8(last)}
+	s.Harden = Harden{
+		Seccomp: policy.Name, Filter: filter, KeyringsRefused: harden.RefusesKeyrings(policy),
+		Landlock: harden.LandlockFor(harden.LandlockABI()), LastCap: uint8(last),
+	}
+	s.warnOfStreams()
 	return nil
+}
+
+// warnOfStreams says what a kernel without Landlock, or with an early one, cannot prevent.
+func (s *Spec) warnOfStreams() {
+	const files = harden.LandlockReadFile | harden.LandlockWriteFile
+	for i, rights := range s.Streams {
+		switch {
+		case rights == 0 || rights&files == files:
+		case s.Harden.Landlock.Files == 0:
+			s.Level.Warnings = append(s.Level.Warnings, "this kernel has no Landlock: the payload can open the file that is its "+streamNames[i]+" anew, for reading and writing")
+		case s.Harden.Landlock.Files&harden.LandlockTruncate == 0 && rights&harden.LandlockWriteFile == 0:
+			s.Level.Warnings = append(s.Level.Warnings, "this kernel's Landlock does not know truncate(2): the payload can empty the file that is its "+streamNames[i])
+		}
+	}
 }
 
 // resolveRoot lays out the root file system, the environment and the command.
@@ -146,14 +173,18 @@ func resolveRoot(s *Spec, r *Request, p *profiles.Profile) error {
 		l.scratch(r.Account.Home, 0o700)
 	}
 	pathFolders, variables := l.toolchains(r)
+	l.base = len(l.entries)
 	if err := l.files(s, r, p); err != nil {
 		return err
 	}
 	l.identity(s, r.Account, home)
+	if r.Account.UID == 0 {
+		l.hideRootsSecrets()
+	}
 	if err := l.coverSockets(); err != nil {
 		return err
 	}
-	s.Root = fuseoverlay.Root{Size: memoryShare(), Inodes: inodeCap, TTYGroup: mapsTTYGroup(s)}
+	s.Root = fuseoverlay.Root{Size: memoryShare(), Inodes: inodeCap, TTYGroup: mapsTTYGroup(s), CallerIsRoot: r.Account.UID == 0}
 	if !host.MountSetattr.OK() {
 		s.Root.OldKernel = true
 		if err := l.oldKernel(); err != nil {
@@ -271,25 +302,30 @@ func (l *layout) files(s *Spec, r *Request, p *profiles.Profile) error {
 		return err
 	}
 	for _, read := range p.Files.Read.Items {
-		if err := l.mount(profiles.Mount{Src: read.V, Dst: read.V, ReadOnly: true}, read.From); err != nil {
+		if err := l.mount(s, profiles.Mount{Src: read.V, Dst: read.V, ReadOnly: true}, read.From); err != nil {
 			return err
 		}
 	}
 	for _, write := range p.Files.Write.Items {
-		if err := l.mount(profiles.Mount{Src: write.V, Dst: write.V}, write.From); err != nil {
+		if err := l.mount(s, profiles.Mount{Src: write.V, Dst: write.V}, write.From); err != nil {
 			return err
 		}
 	}
 	for _, m := range p.Files.Mounts.Items {
-		if err := l.mount(m.V, m.From); err != nil {
+		if err := l.mount(s, m.V, m.From); err != nil {
 			return err
 		}
 	}
 	for _, target := range p.Files.Tmpfs.Values() {
-		l.scratch(l.throughLinks(target), 0o1777)
+		target = l.throughLinks(target)
 		if err := l.checkTarget(target, true); err != nil {
 			return err
 		}
+		l.replace(target)
+		l.scratch(target, 0o1777)
+	}
+	if s.Project.Access == profiles.AccessWrite {
+		l.protect(s, p.Files.Git.V)
 	}
 	return l.hide(s, p.Files.Hide.Values())
 }
@@ -306,22 +342,21 @@ func (l *layout) project(s *Spec, r *Request, p *profiles.Profile) error {
 		return err
 	}
 	l.worktree(r.Project.Dir, r.Account.UID)
-	if writable {
-		l.protect(s, p.Files.Git.V)
-	}
 	return nil
 }
 
 // mount shows a host path at a target. Symlinks in the source are resolved now; the walk follows
-// none. What a project's file names was compared with what the user allows in its resolved form,
-// so it must not have become a symlink since.
-func (l *layout) mount(m profiles.Mount, from profiles.Origin) error {
+// none. A source that was written below the project has to lie there: an earlier run may have put a
+// link in its place. What a project's file names was compared with what the user allows in its
+// resolved form, so it must not have become a link since either.
+func (l *layout) mount(s *Spec, m profiles.Mount, from profiles.Origin) error {
 	real, err := filepath.EvalSymlinks(m.Src)
 	if err != nil {
-		return fmt.Errorf("mounting %s: %w", m.Src, plainError(err))
+		return &UsageError{fmt.Sprintf("mounting %s: %v", m.Src, plainError(err)), "name a path that exists"}
 	}
-	if from.Layer == profiles.LayerProject && real != m.Src {
-		return fmt.Errorf("mounting %s: %w", m.Src, unix.ELOOP)
+	planted := host.Within(m.Src, s.Project.Dir) && !host.Within(real, s.Project.Dir)
+	if planted || from.Layer == profiles.LayerProject && real != m.Src {
+		return &UsageError{fmt.Sprintf("mounting %s: a symbolic link in the project leads to %s", m.Src, real), "name that path itself if you mean it"}
 	}
 	target := l.throughLinks(m.Dst)
 	info, err := os.Lstat(real)
@@ -331,7 +366,21 @@ func (l *layout) mount(m profiles.Mount, from profiles.Origin) error {
 	if err := l.checkTarget(target, info.IsDir()); err != nil {
 		return err
 	}
+	l.replace(target)
 	return l.bind(real, target, !m.ReadOnly)
+}
+
+// replace drops what the sandbox itself would show at or below a target that the user fills.
+func (l *layout) replace(target string) {
+	kept := l.entries[:0]
+	for i, e := range l.entries {
+		if i < l.base && host.Within(e.Target, target) && e.Kind != fuseoverlay.Device && e.Kind != fuseoverlay.Pts {
+			continue
+		}
+		kept = append(kept, e)
+	}
+	l.base -= len(l.entries) - len(kept)
+	l.entries = kept
 }
 
 // plainError is an error without the call and path that the sentence already says.

@@ -3,21 +3,16 @@ package sandbox
 import (
 	"errors"
 	"fmt"
-	"os"
+	"os/exec"
 	"path/filepath"
-	"slices"
 	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
 
-	"sbx/host"
 	"sbx/profiles"
 	"sbx/userns"
 )
-
-// Streams are the caller's own 0, 1 and 2.
-type Streams struct{ Stdin, Stdout, Stderr *os.File }
 
 // Running is a sandbox from its start to its end.
 type Running struct {
@@ -85,9 +80,9 @@ func Prepare(io Streams) *userns.Prepared {
 func Start(s *Spec, io Streams, prepared *userns.Prepared, notify func(string)) (*Running, error) {
 	r := &Running{spec: s, Level: s.Level, ended: make(chan struct{})}
 	if s.Project.Access == profiles.AccessWrite {
-		r.before = takeSnapshot(&s.Project)
+		r.before = takeSnapshot(&s.Project, false)
 	}
-	r.watch = newWatch(s, notify)
+	r.watch = newWatch(s, r.before, notify)
 	process, err := userns.Start(Compile(s), userns.Options{
 		Stdin: io.Stdin, Stdout: io.Stdout, Stderr: io.Stderr,
 		Maps: s.IDs.Maps, AtBarrier: r.watch.atBarrier(), Prepared: prepared,
@@ -139,7 +134,7 @@ func (r *Running) Wait() (Result, error) {
 	result := Result{Status: exitStatus(status), TimedOut: r.timedOut.Load()}
 	result.GitUsed, result.Uncovered = r.watch.stop()
 	if r.before != nil {
-		result.Planted = slices.DeleteFunc(r.before.changes(takeSnapshot(&r.spec.Project)), r.watch.renewed)
+		result.Planted = r.before.changes(takeSnapshot(&r.spec.Project, r.watch != nil && r.watch.gitNew))
 	}
 	if result.TimedOut {
 		result.Status = 124
@@ -181,7 +176,7 @@ func hostCandidates(command string) []string {
 	if filepath.IsAbs(command) {
 		return []string{command}
 	}
-	if path, err := host.FindHelper(command); err == nil {
+	if path, err := exec.LookPath(command); err == nil {
 		return []string{path}
 	}
 	return nil

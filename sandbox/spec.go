@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sbx/fuseoverlay"
+	"sbx/harden"
 	"sbx/profiles"
 	"sbx/userns"
 )
@@ -37,10 +38,12 @@ type Spec struct {
 	Clocks       Clocks           `json:"-"`
 	Root         fuseoverlay.Root `json:"root"`
 	// Terminals says which of 0, 1 and 2 are terminals, and so become the sandbox's own.
-	Terminals [3]bool      `json:"terminals"`
-	Window    unix.Winsize `json:"-"`
-	Limits    Limits       `json:"limits"`
-	Harden    Harden       `json:"harden"`
+	Terminals [3]bool `json:"terminals"`
+	// Streams are the Landlock rights to the files that 0, 1 and 2 are; 0 for what is no file.
+	Streams [3]uint64    `json:"streams"`
+	Window  unix.Winsize `json:"-"`
+	Limits  Limits       `json:"limits"`
+	Harden  Harden       `json:"harden"`
 
 	// Project is the folder that the run is about, and what the payload may do with it.
 	Project Project `json:"project"`
@@ -80,6 +83,8 @@ type Harden struct {
 	Filter []unix.SockFilter `json:"-"`
 	// KeyringsRefused says that the filter refuses all keyring calls.
 	KeyringsRefused bool `json:"keyrings_refused"`
+	// Landlock is the second wall before files.
+	Landlock harden.Landlock `json:"landlock"`
 	// LastCap is the kernel's highest capability.
 	LastCap uint8 `json:"last_cap"`
 }
@@ -92,14 +97,15 @@ type Project struct {
 	Protected []Place `json:"protected"`
 	// GitReadOnly says that the project has a .git that is covered.
 	GitReadOnly bool `json:"git_read_only"`
-	// Hidden are the files of the project that are covered.
-	Hidden []string `json:"hidden"`
+	// Hidden are the paths of the project that are covered.
+	Hidden []Place `json:"hidden"`
 }
 
-// Place is a protected place of the project that exists.
+// Place is a path of the project, and where it is seen inside: a second mount of the project, or of
+// a folder of it, shows it again.
 type Place struct {
-	Path string `json:"path"` // absolute
-	Dir  bool   `json:"dir"`
+	Path    string   `json:"path"` // absolute, on the host
+	Targets []string `json:"targets"`
 }
 
 // Level is how much of what sbx promises this sandbox has.

@@ -6,31 +6,107 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
-	"slices"
+	"time"
 
 	"golang.org/x/sys/unix"
 
 	"sbx/userns"
 )
 
-// watch renews covers on single files. A mount on a file ends when the host replaces the file by
-// rename, as editors and git do; the payload would then see, or could write, what it must not. It
-// also notices that git is used.
+// watch renews covers. A mount on a file or a folder ends when the host replaces that by another, as
+// editors do by rename and git does by removing and making anew; the payload would then see, or
+// could write, what it must not. Between that and the new cover lies a moment in which it can: the
+// notice says so, and what changed after is found at the end. The watch also notices that git is used.
 //
 // It uses directory notification (fcntl(2), F_NOTIFY) and not inotify: closing an inotify descriptor,
 // which the end of this process does at the latest, takes the kernel 10 to 20 ms (it waits for a
-// grace period and a delayed work; seen on 6.18), longer than all else in a short run.
+// grace period and a delayed work; seen on 6.18), longer than all else in a short run. Where a kernel
+// has none, it looks ten times a second.
 type watch struct {
-	files   []watched
-	folders []*os.File
+	places  []*watched
+	project string
+	folders map[fileID]*os.File
 	events  chan os.Signal
+	poll    <-chan time.Time
 	notify  func(string)
+	before  snapshot
+	old     bool // no mount_setattr(2)
 	process *userns.Process
 	inside  map[userns.Slot]*os.File // the sandbox's user and mount namespaces
 	gitUsed bool
+	gitNew  bool // the project's .git was replaced
 	failed  error
 	ended   chan struct{}
 	done    chan struct{}
+}
+
+// watched is a covered place.
+type watched struct {
+	Place
+	hidden bool // else it is read-only
+	id     fileID
+	held   *os.File // keeps the inode, so that its number is not used again
+}
+
+// fileID tells one file from another that has taken its name; zero when there is none.
+type fileID struct{ device, inode uint64 }
+
+// identify opens what is at a path now, without following a link, and tells which file it is.
+func identify(path string) (fileID, *os.File) {
+	fd, err := unix.Open(path, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return fileID{}, nil
+	}
+	f := os.NewFile(uintptr(fd), path)
+	var st unix.Stat_t
+	if unix.Fstat(fd, &st) != nil {
+		f.Close()
+		return fileID{}, nil
+	}
+	return fileID{st.Dev, st.Ino}, f
+}
+
+// newWatch watches from before the start, so that nothing falls between. It is nil where there is
+// nothing to watch.
+func newWatch(s *Spec, before snapshot, notify func(string)) *watch {
+	w := &watch{
+		project: s.Project.Dir, notify: notify, before: before, old: s.Root.OldKernel,
+		inside: map[userns.Slot]*os.File{}, folders: map[fileID]*os.File{}, ended: make(chan struct{}),
+	}
+	for _, place := range s.Project.Protected {
+		w.add(place, false)
+	}
+	for _, place := range s.Project.Hidden {
+		w.add(place, true)
+	}
+	if len(w.places) == 0 {
+		return nil
+	}
+	// The default action of both is to end the process, so they must be caught first.
+	w.events = make(chan os.Signal, 2)
+	signal.Notify(w.events, fileSignal, gitSignal)
+	w.arm()
+	if s.Project.GitReadOnly {
+		// A worktree's .git is a file; what git reads then is elsewhere, and is not watched.
+		w.folder(filepath.Join(s.Project.Dir, ".git"), gitSignal, dnAccess)
+	}
+	return w
+}
+
+func (w *watch) add(place Place, hidden bool) {
+	id, held := identify(place.Path)
+	w.places = append(w.places, &watched{place, hidden, id, held})
+}
+
+// arm watches the folder that each place lies in, or, where that is missing, the nearest above it.
+func (w *watch) arm() {
+	for _, p := range w.places {
+		dir := filepath.Dir(p.Path)
+		for !exists(dir) && dir != w.project && dir != "/" {
+			dir = filepath.Dir(dir)
+		}
+		w.folder(dir, fileSignal, dnCreate|dnRename|dnMultishot)
+	}
 }
 
 // Events of F_NOTIFY: fcntl(2), linux/fcntl.h.
@@ -47,91 +123,46 @@ const (
 	gitSignal  = unix.Signal(42) // a real-time signal that neither the Go runtime nor the C library uses
 )
 
-// watched is a covered file.
-type watched struct {
-	path    string
-	hidden  bool // else it is read-only
-	inode   fileID
-	renewed bool
-}
-
-// fileID tells one file from another that has taken its name; zero when there is none.
-type fileID struct{ device, inode uint64 }
-
-func identify(path string) fileID {
-	var st unix.Stat_t
-	if unix.Lstat(path, &st) != nil {
-		return fileID{}
-	}
-	return fileID{st.Dev, st.Ino}
-}
-
-// newWatch watches from before the start, so that nothing falls between. It is nil where there is
-// nothing to watch.
-func newWatch(s *Spec, notify func(string)) *watch {
-	w := &watch{notify: notify, inside: map[userns.Slot]*os.File{}, ended: make(chan struct{})}
-	for _, place := range s.Project.Protected {
-		if !place.Dir {
-			w.files = append(w.files, watched{path: place.Path, inode: identify(place.Path)})
-		}
-	}
-	for _, path := range s.Project.Hidden {
-		w.files = append(w.files, watched{path: path, hidden: true, inode: identify(path)})
-	}
-	if len(w.files) == 0 && !s.Project.GitReadOnly {
-		return nil
-	}
-	// The default action of both is to end the process, so they must be caught first.
-	w.events = make(chan os.Signal, 2)
-	signal.Notify(w.events, fileSignal, gitSignal)
-	w.failed = w.open(s)
-	return w
-}
-
-func (w *watch) open(s *Spec) error {
-	seen := map[string]bool{}
-	for _, f := range w.files {
-		dir := filepath.Dir(f.path)
-		if seen[dir] || !exists(dir) {
-			continue
-		}
-		seen[dir] = true
-		if err := w.folder(dir, fileSignal, dnCreate|dnRename|dnMultishot); err != nil {
-			return err
-		}
-	}
-	if s.Project.GitReadOnly {
-		// A worktree's .git is a file; what git reads then is elsewhere, and is not watched.
-		w.folder(filepath.Join(s.Project.Dir, ".git"), gitSignal, dnAccess)
-	}
-	return nil
-}
-
-// folder asks for a signal at events in a folder.
-func (w *watch) folder(dir string, sig unix.Signal, events int) error {
+// folder asks for a signal at events in a folder, once for each folder.
+func (w *watch) folder(dir string, sig unix.Signal, events int) {
 	fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
-	if err == nil {
-		w.folders = append(w.folders, os.NewFile(uintptr(fd), dir))
-		_, err = unix.FcntlInt(uintptr(fd), unix.F_SETSIG, int(sig))
+	if err != nil {
+		w.poll = pollTicks(w.poll)
+		return
 	}
+	f := os.NewFile(uintptr(fd), dir)
+	var st unix.Stat_t
+	unix.Fstat(fd, &st)
+	id := fileID{st.Dev, st.Ino}
+	if w.folders[id] != nil {
+		f.Close()
+		return
+	}
+	w.folders[id] = f
+	_, err = unix.FcntlInt(uintptr(fd), unix.F_SETSIG, int(sig))
 	if err == nil {
 		_, err = unix.FcntlInt(uintptr(fd), unix.F_NOTIFY, events)
 	}
-	if err != nil {
-		return fmt.Errorf("watching %s for protected files: %w", dir, err)
+	if err != nil && sig == fileSignal {
+		w.poll = pollTicks(w.poll)
 	}
-	return nil
+}
+
+// pollTicks are for what cannot be watched: a folder that may not be read, a kernel without
+// notification.
+func pollTicks(running <-chan time.Time) <-chan time.Time {
+	if running != nil {
+		return running
+	}
+	return time.Tick(100 * time.Millisecond)
 }
 
 // atBarrier opens the namespaces while PID 1 still shows them.
 func (w *watch) atBarrier() func(pid int) error {
-	if w == nil || len(w.files) == 0 {
+	if w == nil {
 		return nil
 	}
 	return func(pid int) error {
-		if w.failed != nil {
-			return w.failed
-		}
 		for _, kind := range []userns.Slot{"user", "mnt"} {
 			f, err := os.Open(fmt.Sprintf("/proc/%d/ns/%s", pid, kind))
 			if err != nil {
@@ -152,6 +183,10 @@ func (w *watch) begin(p *userns.Process) {
 	go w.listen()
 }
 
+// pause is the least time between two looks: a payload that makes files in a loop must not keep the
+// supervisor busy.
+const pause = 5 * time.Millisecond
+
 func (w *watch) listen() {
 	defer close(w.done)
 	for {
@@ -159,68 +194,94 @@ func (w *watch) listen() {
 		case sig := <-w.events:
 			if sig == gitSignal {
 				w.gitUsed = true
-			} else {
-				w.look()
+				continue
 			}
+		case <-w.poll:
 		case <-w.ended:
 			return
 		}
+		w.look()
+		time.Sleep(pause)
 	}
 }
 
 // look finds out what has happened: a signal only says that something has.
 func (w *watch) look() {
-	for i := range w.files {
-		f := &w.files[i]
-		if now := identify(f.path); now != f.inode && now != (fileID{}) {
-			f.inode = now
-			w.cover(f)
+	for _, p := range w.places {
+		id, held := identify(p.Path)
+		if held == nil {
+			continue
+		}
+		if id == p.id {
+			held.Close()
+			continue
+		}
+		p.held.Close()
+		p.id, p.held = id, held
+		w.cover(p)
+	}
+	w.arm()
+}
+
+// cover covers a place anew, in the sandbox's own namespaces. Where that fails the sandbox ends.
+func (w *watch) cover(p *watched) {
+	var st unix.Stat_t
+	if w.failed != nil || unix.Fstat(int(p.held.Fd()), &st) != nil {
+		return
+	}
+	for _, target := range p.Targets {
+		steps := w.coverSteps(target, p.hidden, st.Mode&unix.S_IFMT == unix.S_IFDIR)
+		err := userns.Run(&userns.Plan{Init: steps}, w.inside)
+		if errors.Is(err, unix.ENOENT) {
+			continue // replaced once more; that is an event of its own
+		}
+		if err != nil {
+			w.failed = fmt.Errorf("%w; it was replaced while the sandbox ran, which has been ended", err)
+			w.process.Kill()
+			return
 		}
 	}
+	w.tell(p)
 }
 
-// cover covers a file anew, in the sandbox's own namespaces. Where that fails the sandbox ends.
-func (w *watch) cover(f *watched) {
-	if w.failed != nil {
+func (w *watch) tell(p *watched) {
+	if p.hidden {
+		w.notify(p.Path + " came while the sandbox runs; it is hidden now, and may have been read before")
 		return
 	}
-	err := userns.Run(&userns.Plan{Init: coverSteps(f.path, f.hidden)}, w.inside)
-	if errors.Is(err, unix.ENOENT) {
-		return // replaced once more; that is an event of its own
+	w.gitNew = w.gitNew || filepath.Base(p.Path) == ".git"
+	if w.before != nil {
+		w.before.rebase(p.Path)
 	}
-	if err != nil {
-		w.failed = fmt.Errorf("covering %s again, which was replaced: %w", f.path, err)
-		w.process.Kill()
-		return
-	}
-	f.renewed = true
-	w.notify(f.path + " was replaced while the sandbox runs; it is covered again")
+	w.notify(p.Path + " was replaced while the sandbox runs; it is read-only again, and may have been written before")
 }
 
-// coverSteps lay a file read-only over itself, or the null device over it.
-func coverSteps(path string, hidden bool) []userns.Step {
-	do := "covering " + path
+// coverSteps lay a path read-only over itself, or something empty over it.
+func (w *watch) coverSteps(target string, hidden, dir bool) []userns.Step {
+	do := "covering " + target + " again"
 	how := userns.How{Flags: unix.O_PATH | unix.O_NOFOLLOW, Resolve: unix.RESOLVE_NO_SYMLINKS}
-	source := path
-	if hidden {
-		source = "/dev/null"
-	}
 	steps := []userns.Step{
 		userns.SetNS("entering the sandbox", "user", unix.CLONE_NEWUSER),
 		userns.SetNS("entering the sandbox", "mnt", unix.CLONE_NEWNS),
-		userns.Open(do, path, how).To("target"),
-		userns.Open(do, source, how).To("source"),
-		userns.CloneTree(do, "source", false).To("tree"),
+		userns.Open(do, target, how).To("target"),
 	}
-	if !hidden {
-		steps = append(steps, userns.SetMountAttr(do, "tree", false, unix.MOUNT_ATTR_RDONLY|unix.MOUNT_ATTR_NOSUID))
+	switch {
+	case hidden && dir:
+		steps = append(steps, userns.NewFilesystem(do, "tmpfs", "tree", unix.MOUNT_ATTR_RDONLY|unix.MOUNT_ATTR_NOSUID,
+			userns.MountOption{Key: "mode", Value: "0555"})...)
+	case hidden:
+		steps = append(steps, userns.Open(do, "/dev/null", how).To("source"), userns.CloneTree(do, "source", false).To("tree"))
+	default:
+		steps = append(steps, userns.Open(do, target, how).To("source"), userns.CloneTree(do, "source", true).To("tree"))
 	}
-	return append(steps, userns.MoveMount(do, "tree", "target"))
-}
-
-// renewed tells whether the file was covered again, and so replaced by the host and not by the run.
-func (w *watch) renewed(path string) bool {
-	return w != nil && slices.ContainsFunc(w.files, func(f watched) bool { return f.path == path && f.renewed })
+	if !hidden && !w.old {
+		steps = append(steps, userns.SetMountAttr(do, "tree", true, unix.MOUNT_ATTR_RDONLY|unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV))
+	}
+	steps = append(steps, userns.MoveMount(do, "tree", "target"))
+	if !hidden && w.old {
+		steps = append(steps, userns.Mount(do, "", target, "", unix.MS_REMOUNT|unix.MS_BIND|unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV))
+	}
+	return steps
 }
 
 // stop ends the watch and tells what it saw.
@@ -228,16 +289,19 @@ func (w *watch) stop() (gitUsed bool, failed error) {
 	if w == nil {
 		return false, nil
 	}
-	signal.Stop(w.events)
-	for _, f := range w.folders {
-		f.Close()
-	}
 	close(w.ended)
 	if w.done != nil {
 		<-w.done
 	}
+	signal.Stop(w.events)
+	for _, f := range w.folders {
+		f.Close()
+	}
 	for _, f := range w.inside {
 		f.Close()
+	}
+	for _, p := range w.places {
+		p.held.Close()
 	}
 	return w.gitUsed, w.failed
 }

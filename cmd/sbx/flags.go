@@ -6,9 +6,6 @@ import (
 	"path/filepath"
 	"strings"
 
-	"golang.org/x/sys/unix"
-	"golang.org/x/term"
-
 	"sbx/host"
 	"sbx/profiles"
 	"sbx/sandbox"
@@ -124,11 +121,10 @@ func (f *sandboxFlags) spec(command []string) (*sandbox.Spec, error) {
 	if err != nil {
 		return nil, err
 	}
-	terminals, window := streams()
 	return sandbox.Resolve(sandbox.Request{
 		Loaded: loaded, Project: project, Account: account, Command: command,
 		Cwd: cwd, Workdir: f.Workdir, Environ: os.Environ(), EnvFlags: f.Env,
-		Terminals: terminals, Window: window,
+		Streams: ownStreams,
 	})
 }
 
@@ -149,19 +145,6 @@ func configHome(home string) string {
 		return filepath.Join(dir, "sbx")
 	}
 	return filepath.Join(home, ".config", "sbx")
-}
-
-// streams tells which of 0, 1 and 2 are terminals, and the size of the first.
-func streams() (terminals [3]bool, window unix.Winsize) {
-	for fd := range terminals {
-		terminals[fd] = term.IsTerminal(fd)
-		if terminals[fd] && window == (unix.Winsize{}) {
-			if size, err := unix.IoctlGetWinsize(fd, unix.TIOCGWINSZ); err == nil {
-				window = *size
-			}
-		}
-	}
-	return terminals, window
 }
 
 // withoutDashes drops the -- that parts flags from the command.

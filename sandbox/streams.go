@@ -1,0 +1,72 @@
+package sandbox
+
+import (
+	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
+	"golang.org/x/term"
+
+	"sbx/harden"
+)
+
+// Streams are the caller's own 0, 1 and 2.
+type Streams struct{ Stdin, Stdout, Stderr *os.File }
+
+func (s Streams) files() [3]*os.File { return [3]*os.File{s.Stdin, s.Stdout, s.Stderr} }
+
+// streamNames are how people call 0, 1 and 2.
+var streamNames = [3]string{"stdin", "stdout", "stderr"}
+
+// inspect finds out what the streams are: terminals, which are replaced; files, to which the payload
+// gets just the rights that their descriptors have; and folders, which are refused, since whoever
+// holds one reaches what is in it.
+func (s *Spec) inspect(streams Streams) error {
+	for i, f := range streams.files() {
+		fd := int(f.Fd())
+		if s.Terminals[i] = term.IsTerminal(fd); s.Terminals[i] {
+			continue
+		}
+		var st unix.Stat_t
+		if err := unix.Fstat(fd, &st); err != nil {
+			return fmt.Errorf("looking at %s: %w", streamNames[i], err)
+		}
+		mode, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
+		if err != nil {
+			return fmt.Errorf("looking at %s: %w", streamNames[i], err)
+		}
+		if st.Mode&unix.S_IFMT == unix.S_IFDIR || mode&unix.O_PATH != 0 {
+			return &UsageError{streamNames[i] + " is a folder, which would show the sandbox all that is in it", "redirect it from a file or /dev/null"}
+		}
+		s.Streams[i] = streamRights(st.Mode, mode)
+	}
+	s.Window = windowSize(streams)
+	return nil
+}
+
+// streamRights are the rights that a descriptor of this type and open mode stands for.
+func streamRights(fileMode uint32, openMode int) (rights uint64) {
+	switch fileMode & unix.S_IFMT {
+	case unix.S_IFREG, unix.S_IFCHR, unix.S_IFIFO:
+	default:
+		return 0
+	}
+	access := openMode & unix.O_ACCMODE
+	if access != unix.O_WRONLY {
+		rights |= harden.LandlockReadFile
+	}
+	if access != unix.O_RDONLY {
+		rights |= harden.LandlockWriteFile | harden.LandlockTruncate
+	}
+	return rights
+}
+
+// windowSize is that of the first stream that is a terminal.
+func windowSize(streams Streams) (size unix.Winsize) {
+	for _, f := range streams.files() {
+		if got, err := unix.IoctlGetWinsize(int(f.Fd()), unix.TIOCGWINSZ); err == nil {
+			return *got
+		}
+	}
+	return size
+}
