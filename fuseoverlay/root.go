@@ -224,7 +224,7 @@ func (b *builder) close(do string, slots ...userns.Slot) {
 }
 
 // mountFD is the number under which the old mount(2) is shown a mount, by /proc/self/fd.
-const mountFD = 60
+const mountFD = 40
 
 // remount sets attributes mount by mount, by mount(2): the way before mount_setattr(2). The flags
 // that a mount has must be said again, since the kernel locks them in a user namespace.

@@ -100,7 +100,7 @@ func hardenSteps(s *Spec) []userns.Step {
 }
 
 // rootFD is the number under which a Landlock rule finds the root.
-const rootFD = 61
+const rootFD = 41
 
 // landlockSteps let the payload open what lies below its own root, and the files that are its
 // streams as they are open already; nothing else, by whatever descriptor.

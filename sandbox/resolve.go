@@ -65,6 +65,9 @@ func Resolve(r Request) (*Spec, error) {
 	if err := s.inspect(r.Streams); err != nil {
 		return nil, err
 	}
+	if err := checkOpenFiles(); err != nil {
+		return nil, err
+	}
 	s.Limits.Time, s.Limits.Processes = p.Limits.Time.V, processLimit()
 	s.Limits.NoFileSoft, s.Limits.NoFileHard = host.NoFile()
 	for _, g := range r.Loaded.Grants {
@@ -91,6 +94,16 @@ func Resolve(r Request) (*Spec, error) {
 		return nil, &LevelError{s.Level}
 	}
 	return s, nil
+}
+
+// minOpenFiles is what the supervisor and the walk need at once, with some room.
+const minOpenFiles = 64
+
+func checkOpenFiles() error {
+	if _, hard := host.NoFile(); hard < minOpenFiles {
+		return &UsageError{fmt.Sprintf("at most %d files may be open here, and sbx needs %d", hard, minOpenFiles), "ulimit -n 1024"}
+	}
+	return nil
 }
 
 // processLimit is the default, or the caller's own limit where that is lower.
@@ -482,7 +495,7 @@ func cmpShell(shell string) string {
 
 // attempts are the paths of a command, in the order in which execvp(3) tries them.
 func attempts(command, pathList string) []string {
-	if strings.Contains(command, "/") {
+	if command == "" || strings.Contains(command, "/") {
 		return []string{command}
 	}
 	var list []string

@@ -37,7 +37,7 @@ const (
 type message struct {
 	kind  uint32
 	part  uint32 // which list of the plan: 0 Init, 1 Payload
-	step  uint32 // of the list; with msgExited, 1 if nothing else was left inside
+	step  uint32
 	errno uint32
 	value uint64 // wait status, or number of the slot
 }

@@ -79,26 +79,15 @@ func (b *block) socketNow() uintptr {
 //go:norace
 //go:nosplit
 func reap(b *block, payload uintptr) {
-	ended, status := false, int32(0)
 	for {
 		pid, errno := raw4(unix.SYS_WAIT4, ^uintptr(0), uintptr(unsafe.Pointer(&b.status)), unix.WNOHANG|unix.WALL, 0)
-		if pid == payload && errno == 0 {
-			ended, status = true, b.status
+		if errno != 0 || pid == 0 {
+			return
 		}
-		if errno == 0 && pid != 0 {
-			continue
+		if pid == payload {
+			send(b, msgExited, 1, 0, 0, uint64(uint32(b.status)), -1)
+			exit(exitCode(b.status))
 		}
-		if ended {
-			// Without a child left, nothing else lives in this PID namespace: an orphan is a
-			// child of PID 1.
-			alone := uint32(0)
-			if errno == uintptr(unix.ECHILD) {
-				alone = 1
-			}
-			send(b, msgExited, 1, alone, 0, uint64(uint32(status)), -1)
-			exit(exitCode(status))
-		}
-		return
 	}
 }
 

@@ -43,7 +43,6 @@ type Process struct {
 	failed *StepError
 	status unix.WaitStatus
 	exited bool
-	alone  bool // nothing but PID 1 was left when the payload ended
 }
 
 // StepError is a step of a plan that failed.
@@ -241,7 +240,7 @@ func (p *Process) take(m *message, fd int) {
 	case msgStarted:
 		p.Payload = os.NewFile(uintptr(fd), "payload")
 	case msgExited:
-		p.exited, p.status, p.alone = true, unix.WaitStatus(m.value), m.step == 1
+		p.exited, p.status = true, unix.WaitStatus(m.value)
 	}
 }
 
@@ -263,11 +262,6 @@ func (p *Process) stepError(m *message) *StepError {
 // what Start opened but Files.
 func (p *Process) Wait() (unix.WaitStatus, error) {
 	for !p.exited && p.receive() == nil {
-	}
-	if p.alone && p.failed == nil {
-		// PID 1 only has its namespaces to give back, which takes the kernel a while.
-		go p.abandon()
-		return p.status, nil
 	}
 	status := p.abandon()
 	switch {

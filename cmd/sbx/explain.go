@@ -5,7 +5,7 @@ import "sbx/sandbox"
 type explainCmd struct {
 	sandboxFlags
 	Plan    bool     `help:"Show the plan: the system calls between clone and execve."`
-	Command []string `arg:"" optional:"" passthrough:"partial" help:"The command and its arguments."`
+	Command []string `arg:"" optional:"" passthrough:"partial" sep:"none" help:"The command and its arguments."`
 }
 
 // Run prints the spec, in plain words or as JSON, or its plan.

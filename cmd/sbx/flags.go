@@ -99,13 +99,16 @@ func (f *sandboxFlags) spec(command []string) (*sandbox.Spec, error) {
 	if err := f.later(); err != nil {
 		return nil, err
 	}
+	for _, env := range f.Env {
+		if err := profiles.CheckEnvFlag(env); err != nil {
+			return nil, err
+		}
+	}
 	account, err := host.User()
 	if err != nil {
 		return nil, fmt.Errorf("looking up the user: %w", err)
 	}
-	if real, err := filepath.EvalSymlinks(account.Home); err == nil {
-		account.Home = real
-	}
+	account.Home, account.PasswdHome = resolved(account.Home), resolved(account.PasswdHome)
 	cwd, err := os.Getwd()
 	if err != nil {
 		return nil, fmt.Errorf("finding the working folder: %w", err)
@@ -113,7 +116,7 @@ func (f *sandboxFlags) spec(command []string) (*sandbox.Spec, error) {
 	if cwd, err = filepath.EvalSymlinks(cwd); err != nil {
 		return nil, fmt.Errorf("finding the working folder: %w", err)
 	}
-	project, err := profiles.FindProject(cwd, account.Home)
+	project, err := profiles.FindProject(cwd, account.Home, account.PasswdHome)
 	if err != nil {
 		return nil, err
 	}
@@ -126,6 +129,14 @@ func (f *sandboxFlags) spec(command []string) (*sandbox.Spec, error) {
 		Cwd: cwd, Workdir: f.Workdir, Environ: os.Environ(), EnvFlags: f.Env,
 		Streams: ownStreams,
 	})
+}
+
+// resolved is a path with its symlinks resolved, or as it is where that cannot be done.
+func resolved(path string) string {
+	if real, err := filepath.EvalSymlinks(path); path != "" && err == nil {
+		return real
+	}
+	return path
 }
 
 func (f *sandboxFlags) load(project profiles.Project, cwd, home string) (*profiles.Loaded, error) {

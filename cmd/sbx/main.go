@@ -70,7 +70,19 @@ func prepare(args []string) *userns.Prepared {
 func newParser(args []string) (*kong.Kong, error) {
 	return kong.New(grammar(args), kong.Name("sbx"),
 		kong.Description("Rootless sandboxes for developers. See sbx(1)."),
+		kong.KindMapper(reflect.String, kong.MapperFunc(decodeString)),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}))
+}
+
+// decodeString takes a string as it is. kong's own way leads through JSON, which replaces every byte
+// that is not UTF-8: arguments and paths are any bytes.
+func decodeString(ctx *kong.DecodeContext, target reflect.Value) error {
+	token, err := ctx.Scan.PopValue("string")
+	if err != nil {
+		return err
+	}
+	target.SetString(token.String())
+	return nil
 }
 
 // grammar is the part of cli that args can mean: that of the one verb that they name, else all of

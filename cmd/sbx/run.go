@@ -9,7 +9,7 @@ import (
 
 type runCmd struct {
 	sandboxFlags
-	Command []string `arg:"" optional:"" passthrough:"partial" help:"The command and its arguments."`
+	Command []string `arg:"" optional:"" passthrough:"partial" sep:"none" help:"The command and its arguments."`
 }
 
 // Run runs the command and ends as it did.
