@@ -35,8 +35,11 @@ type How struct {
 }
 
 func (h How) arg() Arg {
-	return Words(flags(uintptr(h.Flags|unix.O_CLOEXEC), openFlags), Num(uintptr(h.Mode)),
-		flags(uintptr(h.Resolve), resolveFlags))
+	mode := Num(0)
+	if h.Mode != 0 {
+		mode = Num(uintptr(h.Mode), octal(h.Mode))
+	}
+	return Words(flags(uintptr(h.Flags|unix.O_CLOEXEC), openFlags), mode, flags(uintptr(h.Resolve), resolveFlags))
 }
 
 const (

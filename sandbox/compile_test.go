@@ -1,0 +1,139 @@
+package sandbox
+
+import (
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"sbx/fuseoverlay"
+	"sbx/harden"
+	"sbx/profiles"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files")
+
+// specs are the sandboxes whose plans have golden files.
+func specs() map[string]*Spec {
+	return map[string]*Spec{
+		"host":      hostSpec(),
+		"terminal":  with(hostSpec(), func(s *Spec) { s.Terminals = [3]bool{true, true, true} }),
+		"nethost":   with(hostSpec(), func(s *Spec) { s.Network = profiles.NetHost }),
+		"singleid":  with(hostSpec(), func(s *Spec) { s.IDs.DropGroups, s.Root.TTYGroup = false, false }),
+		"boottime":  with(hostSpec(), func(s *Spec) { s.BootTimeZero, s.Clocks = true, Clocks{1000, 2000} }),
+		"outerproc": with(hostSpec(), func(s *Spec) { s.Root.OuterProc = true }),
+		"root":      with(hostSpec(), func(s *Spec) { s.Root.CallerIsRoot = true }),
+		"oldkernel": with(hostSpec(), func(s *Spec) {
+			s.Root.OldKernel = true
+			for i := range s.Root.Entries {
+				s.Root.Entries[i].Mounts = []fuseoverlay.Submount{{Path: ".", Flags: unix.MS_NOATIME}, {Path: "below", Flags: unix.MS_NOEXEC}}
+			}
+		}),
+		"bare": with(hostSpec(), func(s *Spec) { s.Harden = Harden{LastCap: 1} }),
+	}
+}
+
+func with(s *Spec, change func(*Spec)) *Spec {
+	change(s)
+	return s
+}
+
+// hostSpec is a small sandbox on the host's root.
+func hostSpec() *Spec {
+	policy := harden.Default()
+	filter, err := harden.Compile(policy, harden.AMD64)
+	if err != nil {
+		panic(err)
+	}
+	s := &Spec{
+		Command: []string{"make", "a b"}, Attempts: []string{"/usr/bin/make", "/bin/make"},
+		Workdir: "/home/u/p", Env: []string{"HOME=/home/u", "TOKEN=hunter2"}, Hostname: "sbx", Umask: 0o022,
+		Network: profiles.NetNone,
+		IDs:     IDs{UID: 1000, GID: 1000, DropGroups: true},
+		Limits:  Limits{NoFileSoft: 1024, NoFileHard: 4096, Processes: 4096},
+		Harden:  Harden{Seccomp: "default", Filter: filter, KeyringsRefused: true, Landlock: harden.LandlockFor(7), LastCap: 1},
+		Streams: [3]uint64{harden.LandlockReadFile, 0, 0},
+	}
+	l := &layout{}
+	l.kernel()
+	l.memory("/home/u")
+	for _, e := range []fuseoverlay.Entry{
+		{Kind: fuseoverlay.Bind, Source: "/usr", Target: "/usr", Mode: unix.S_IFDIR},
+		{Kind: fuseoverlay.Bind, Source: "/etc", Target: "/etc", Mode: unix.S_IFDIR},
+		{Kind: fuseoverlay.Symlink, Target: "/bin", Content: "usr/bin"},
+		{Kind: fuseoverlay.File, Target: "/etc/hosts", Content: "127.0.0.1 localhost\n", Mode: 0o644},
+		{Kind: fuseoverlay.Bind, Source: "/home/u/p", Target: "/home/u/p", Writable: true, Mode: unix.S_IFDIR},
+		{Kind: fuseoverlay.Bind, Source: "/home/u/p/.envrc", Target: "/home/u/p/.envrc", Mode: unix.S_IFREG},
+		{Kind: fuseoverlay.HideDir, Target: "/home/u/p/secrets"},
+		{Kind: fuseoverlay.HideFile, Target: "/home/u/p/agent.sock"},
+		{Kind: fuseoverlay.Scratch, Target: "/home/u/p/cache", Mode: 0o1777},
+	} {
+		l.add(e)
+	}
+	s.Root = fuseoverlay.Root{Entries: l.sorted(), Size: 1 << 30, Inodes: 1 << 20, TTYGroup: true}
+	return s
+}
+
+func TestPlans(t *testing.T) {
+	for name, s := range specs() {
+		got := Compile(s).String()
+		path := filepath.Join("testdata", name+".plan")
+		if *update {
+			if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			continue
+		}
+		want, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got != string(want) {
+			t.Errorf("%s: the plan differs from its golden file; go test -update writes it anew and git diff shows how", name)
+		}
+	}
+}
+
+// A plan is shown to people, and kept: it must not hold the values of the environment.
+func TestPlanHidesValues(t *testing.T) {
+	if strings.Contains(Compile(hostSpec()).String(), "hunter2") {
+		t.Error("the plan shows the value of a variable")
+	}
+}
+
+// The order of the plan is what makes it safe.
+func TestOrder(t *testing.T) {
+	text := Compile(hostSpec()).String()
+	order := []string{
+		"barrier(", "setgroups(", "MS_REC|MS_PRIVATE", "pivot_root(", "umount2(", "keyctl(", "PR_SET_DUMPABLE", "PR_SET_NO_NEW_PRIVS",
+		"PR_CAPBSET_DROP", "capset(", "landlock_restrict_self(", "seccomp(", "# payload", "setsid(", "close_range(", "execve(",
+	}
+	at := 0
+	for _, part := range order {
+		i := strings.Index(text[at:], part)
+		if i < 0 {
+			t.Fatalf("%s does not come after what goes before it", part)
+		}
+		at += i
+	}
+}
+
+// No plan shows a host path that its spec does not name.
+func TestPlanOpensOnlyWhatTheSpecNames(t *testing.T) {
+	s := hostSpec()
+	allowed := map[string]bool{`"/dev/null"`: true, `"/"`: true}
+	for _, e := range s.Root.Entries {
+		if e.Source != "" {
+			allowed[`"`+e.Source+`"`] = true
+		}
+	}
+	for _, line := range strings.Split(Compile(s).String(), "\n") {
+		path, ok := strings.CutPrefix(line, "openat2(AT_FDCWD, ")
+		if path, _, _ = strings.Cut(path, ","); ok && !allowed[path] {
+			t.Errorf("opens %s", path)
+		}
+	}
+}
