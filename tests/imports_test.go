@@ -1,0 +1,76 @@
+// Package tests holds what is true of the whole tree.
+package tests
+
+import (
+	"encoding/json"
+	"io"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// Imports run one way: cmd/sbx to all, sandbox to the rest, and the rest to userns and host alone.
+func TestImportDirection(t *testing.T) {
+	parts := []string{"sbx/profiles", "sbx/userns", "sbx/fuseoverlay", "sbx/slirp", "sbx/cgroup", "sbx/images", "sbx/harden", "sbx/host"}
+	shared := []string{"sbx/userns", "sbx/host"}
+	for pkg, imports := range packages(t) {
+		for _, to := range imports {
+			ok := false
+			switch {
+			case strings.HasPrefix(pkg, "sbx/cmd/"), strings.HasPrefix(pkg, "sbx/tests"), strings.HasPrefix(pkg, "sbx/bench"):
+				ok = !strings.HasPrefix(to, "sbx/cmd/")
+			case pkg == "sbx/sandbox":
+				ok = slices.Contains(parts, to)
+			case pkg == "sbx/userns":
+				ok = to == "sbx/host"
+			default:
+				ok = slices.Contains(shared, to) || strings.HasPrefix(to, pkg+"/")
+			}
+			if !ok {
+				t.Errorf("%s imports %s", pkg, to)
+			}
+		}
+	}
+}
+
+// kong parses the command line, and nothing else knows that there is one.
+func TestKongLivesInTheCommand(t *testing.T) {
+	out, err := exec.Command("go", "list", "-f", "{{.ImportPath}} {{join .Imports \" \"}}", "sbx/...").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(out)) {
+		if strings.Contains(line, "alecthomas/kong") && !strings.HasPrefix(line, "sbx/cmd/sbx ") {
+			t.Errorf("kong is imported by %s", line)
+		}
+	}
+}
+
+// packages are the module's packages with what each imports of the module.
+func packages(t *testing.T) map[string][]string {
+	t.Helper()
+	cmd := exec.Command("go", "list", "-json=ImportPath,Imports", "sbx/...")
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	list := map[string][]string{}
+	for dec := json.NewDecoder(strings.NewReader(string(out))); ; {
+		var p struct {
+			ImportPath string
+			Imports    []string
+		}
+		if err := dec.Decode(&p); err == io.EOF {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		imports := slices.DeleteFunc(p.Imports, func(i string) bool { return !strings.HasPrefix(i, "sbx/") })
+		list[p.ImportPath] = imports
+	}
+	if len(list) < 8 {
+		t.Fatalf("only %d packages found", len(list))
+	}
+	return list
+}
