@@ -141,7 +141,7 @@ var advices = []advice{
 		why: "the user has as many keyrings as kernel.keys.maxkeys allows, and freed ones count for a while", mend: "sysctl -w kernel.keys.maxkeys=20000", root: true},
 	{step: StepKeyring, errno: syscall.ENOSYS, why: "this kernel has no keyrings, so there is nothing to keep apart"},
 	{step: StepPivotRoot, errno: syscall.EINVAL, when: rootIsInitramfs,
-		why: "the root is an initramfs, which cannot be pivoted away; sbx moves the new root over it and uses chroot instead"},
+		why: "the root is an initramfs, which cannot be pivoted away; sbx does not use chroot instead, which whoever has CAP_SYS_CHROOT could leave again"},
 	{step: StepPivotRoot, errno: syscall.EINVAL, when: chrooted, why: "the caller is in a chroot whose root is no mount point"},
 	{step: StepPivotRoot, errno: syscall.EBUSY, why: "the new root lies on the mount of the old one"},
 	{step: StepSetns, errno: syscall.EPERM, why: "the namespace belongs to a sandbox of another user, or is entered before its user namespace"},

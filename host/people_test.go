@@ -46,16 +46,61 @@ func TestUserOfThisProcess(t *testing.T) {
 func TestHomeIsNotTakenBlindly(t *testing.T) {
 	t.Setenv("HOME", "")
 	plain, _ := User()
-	for _, bad := range []string{"relative", "/nonexistent", "/etc/passwd"} {
+	if plain.Home != plain.PasswdHome || !filepath.IsAbs(plain.Home) {
+		t.Fatalf("without HOME: %+v", plain)
+	}
+	for _, bad := range []string{"relative", "/nonexistent", "/etc/passwd", "/", "//", "/tmp/..", "/proc/self/root"} {
 		t.Setenv("HOME", bad)
-		if who, _ := User(); who.Home != plain.Home {
-			t.Errorf("HOME=%q gave home %q, want %q", bad, who.Home, plain.Home)
+		if who, _ := User(); who.Home != plain.Home || who.PasswdHome != plain.Home {
+			t.Errorf("HOME=%q gave home %q and %q, want %q", bad, who.Home, who.PasswdHome, plain.Home)
 		}
 	}
 	dir := t.TempDir()
-	t.Setenv("HOME", dir+"/")
-	if who, _ := User(); who.Home != dir {
-		t.Errorf("HOME=%q gave home %q", dir+"/", who.Home)
+	for home, want := range map[string]string{dir + "/": dir, "/tmp": "/tmp"} { // the caller's, and root's
+		t.Setenv("HOME", home)
+		if who, _ := User(); who.Home != want || who.PasswdHome != plain.Home {
+			t.Errorf("HOME=%q gave home %q and %q", home, who.Home, who.PasswdHome)
+		}
+	}
+}
+
+func TestWhoMayLiveWhere(t *testing.T) {
+	own, dir := os.Getuid(), t.TempDir()
+	for _, c := range []struct {
+		account Account
+		dir     string
+		want    bool
+	}{
+		{Account{UID: own}, dir, true},
+		{Account{UID: own + 1}, dir, own == 0}, // root's may be anybody's
+		{Account{UID: own + 1}, "/usr", true},
+		{Account{UID: own}, "/", false},
+		{Account{UID: own, PasswdHome: "/root"}, "/", false},
+		{Account{UID: own, PasswdHome: "/"}, "/", true},
+		{Account{UID: own, PasswdHome: "/"}, dir, true},
+	} {
+		if got := c.account.mayLiveIn(c.dir); got != c.want {
+			t.Errorf("%+v in %q: %v", c.account, c.dir, got)
+		}
+	}
+	if own == 0 {
+		if err := os.Chown(dir, 1000, 1000); err != nil {
+			t.Fatal(err)
+		}
+		if (&Account{UID: 0}).mayLiveIn(dir) {
+			t.Error("another user's folder is taken for root's home")
+		}
+	}
+}
+
+func TestFillKeepsThePasswdHome(t *testing.T) {
+	for line, want := range map[string]string{
+		"ann:x:1:1::/home/ann/:/bin/sh": "/home/ann", "ann:x:1:1::/:/bin/sh": "/", "ann:x:1:1::here:/bin/sh": "", "ann:x:1:1:::/bin/sh": "", "": "",
+	} {
+		a := Account{Home: "/"}
+		if a.fill(line); a.PasswdHome != want || want != "" && a.Home != want || want == "" && a.Home != "/" {
+			t.Errorf("%q: %+v", line, a)
+		}
 	}
 }
 

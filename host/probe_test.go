@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -101,7 +102,7 @@ func TestProbesReadOtherMachines(t *testing.T) {
 		{"Fedora", SELinux, fedora, OK, "with rules", ""},
 		{"permissive", SELinux, text("/sys/fs/selinux/enforce", "0"), OK, "permissive", ""},
 		{"hidepid", HiddenProcesses, inChroot, Weaker, "invisible", "sudo mount -o remount,hidepid=0 /proc"},
-		{"initramfs", RootFilesystem, initramfs, Weaker, "initramfs", ""},
+		{"initramfs", RootFilesystem, initramfs, Missing, "initramfs", ""},
 		{"chroot", RootFilesystem, inChroot, Missing, "chroot", ""},
 		{"docker", Container, docker, OK, "/.dockerenv", ""},
 		{"WSL 2", WSL, text("/proc/sys/kernel/osrelease", "5.15.153.1-microsoft-standard-WSL2"), OK, "WSL 2", ""},
@@ -128,6 +129,18 @@ func TestProbesReadOtherMachines(t *testing.T) {
 		if f.Status != c.status || !strings.Contains(f.Found, c.found) || f.Mend != c.mend {
 			t.Errorf("%s, %s: %+v", c.name, c.probe.Name, f)
 		}
+	}
+}
+
+// Where the root cannot be pivoted away, sbx refuses, and doctor must say so: nothing there may speak of a fallback.
+func TestAnInitramfsIsRefused(t *testing.T) {
+	e := machine(t, 1000, initramfs)
+	f := RootFilesystem.on(e)
+	if CanRun([]Finding{f}) || !strings.Contains(f.Means, "refuses") {
+		t.Errorf("%+v", f)
+	}
+	if a, _ := advise(e, StepPivotRoot, syscall.EINVAL); !strings.Contains(a.Why, "does not use chroot") || !strings.Contains(a.Why, "CAP_SYS_CHROOT") {
+		t.Errorf("%+v", a)
 	}
 }
 

@@ -22,7 +22,7 @@ var (
 	TimeNamespace  = &Probe{Name: "time-namespace", What: "time namespaces (5.6)", run: probeTimeNamespace}
 	FreshProc      = &Probe{Name: "fresh-proc", What: "a fresh proc in a user namespace", run: probeFreshProc}
 	Overlay        = &Probe{Name: "overlay", What: "overlay in a user namespace (5.11)", run: probeOverlay}
-	RootFilesystem = &Probe{Name: "root-filesystem", What: "the root filesystem", run: probeRoot}
+	RootFilesystem = &Probe{Name: "root-filesystem", What: "the root filesystem", Required: true, run: probeRoot}
 	// HiddenProcesses asks how /proc is mounted; see Hidepid.
 	HiddenProcesses = &Probe{Name: "hidepid", What: "hidepid on /proc", run: probeHidepid}
 )
@@ -140,7 +140,7 @@ func probeRoot(e *Env) Finding {
 	root, found := rootMount(e)
 	switch {
 	case rootIsInitramfs(e):
-		return weaker("rootfs, an initramfs", "pivot_root is impossible; sbx moves the new root over the old one and uses chroot", "")
+		return missing("rootfs, an initramfs", "pivot_root is impossible, and sbx refuses to start: a chroot could be left again by whoever has CAP_SYS_CHROOT", "")
 	case chrooted(e):
 		return missing("a chroot", "the kernel makes no user namespaces from inside a chroot", "")
 	case !found:

@@ -10,46 +10,98 @@ import (
 // /proc/net/unix. A sandbox that shows a folder must cover the sockets in it: read-only does not stop connect(2).
 //
 // The kernel lists what was bound from the caller's network namespace, by the name that was given to bind(2): sockets
-// of other network namespaces, relative names and sockets that were moved since are not seen.
+// of other network namespaces and sockets that were moved since are not seen. The name is raw bytes, and one with a
+// line break can be made to look like two entries. Such text is read in both ways, so that no socket escapes by its
+// name; who uses a path must look whether there is a socket.
 func Sockets() ([]string, error) {
+	absolute, _, err := boundSockets()
+	return absolute, err
+}
+
+// RelativeSockets lists, as Sockets does, the names that are relative, as they were given to bind(2): to which folder
+// is not known. Abstract sockets have no file and are left out; they are listed as @NAME, so a relative name that
+// begins with @ is taken for one.
+func RelativeSockets() ([]string, error) {
+	_, relative, err := boundSockets()
+	return relative, err
+}
+
+func boundSockets() (absolute, relative []string, err error) {
 	text, err := readProc("/proc/net/unix")
 	if err != nil {
-		return nil, fmt.Errorf("listing the host's unix sockets: %w", err)
+		return nil, nil, fmt.Errorf("listing the host's unix sockets: %w", err)
 	}
-	return parseSockets(text), nil
+	absolute, relative = parseSockets(text)
+	return absolute, relative, nil
 }
 
-// parseSockets reads "NUM: REFCOUNT PROTOCOL FLAGS TYPE ST INODE PATH". The path is raw bytes: with a newline in it a
-// path goes on in lines that have no such head, and somebody who wants a socket unseen would use just that.
-func parseSockets(text string) (paths []string) {
-	for line := range strings.Lines(text) {
-		path, headed := socketPath(strings.TrimSuffix(line, "\n"))
-		switch {
-		case headed && strings.HasPrefix(path, "/"):
-			paths = append(paths, path)
-		case headed:
-			paths = append(paths, "")
-		case len(paths) > 0 && paths[len(paths)-1] != "":
-			paths[len(paths)-1] += "\n" + strings.TrimSuffix(line, "\n")
+func parseSockets(text string) (absolute, relative []string) {
+	for _, name := range socketNames(text) {
+		if strings.HasPrefix(name, "/") {
+			absolute = append(absolute, name)
+		} else if name != "" && !strings.HasPrefix(name, "@") {
+			relative = append(relative, name)
 		}
 	}
-	slices.Sort(paths)
-	paths = slices.Compact(paths)
-	if len(paths) > 0 && paths[0] == "" {
-		paths = paths[1:]
-	}
-	return paths
+	slices.Sort(absolute)
+	slices.Sort(relative)
+	return slices.Compact(absolute), slices.Compact(relative)
 }
 
-// socketPath cuts the seven fields before the path; headed is false for a line that does not begin with "HEX:".
-func socketPath(line string) (path string, headed bool) {
-	num, rest, ok := strings.Cut(line, ": ")
-	if !ok || num == "" || strings.Trim(num, "0123456789abcdefABCDEF") != "" {
-		return "", false
+// entry is what /proc/net/unix says of one socket: a head, and the name, which goes on in lines without a head. Line is
+// all of it.
+type entry struct{ line, name string }
+
+// longestName is sun_path of unix(7). A head takes 58 bytes, so that no name has room for two.
+const longestName = 108
+
+// socketNames gives the name of every entry, and where it could be that the next entry is just more of a name, that
+// longer name too.
+func socketNames(text string) (names []string) {
+	entries := socketEntries(text)
+	for i, e := range entries {
+		names = append(names, e.name)
+		if i+1 < len(entries) && e.line != head(e.line) {
+			if whole := e.name + "\n" + entries[i+1].line; len(whole) <= longestName {
+				names = append(names, whole)
+			}
+		}
 	}
-	for range 6 {
-		rest = strings.TrimLeft(rest, " ")
-		_, rest, _ = strings.Cut(rest, " ")
+	return names
+}
+
+func socketEntries(text string) (entries []entry) {
+	for line := range strings.Lines(text) {
+		line = strings.TrimSuffix(line, "\n")
+		switch h := head(line); {
+		case h != "":
+			entries = append(entries, entry{line, strings.TrimPrefix(line[len(h):], " ")})
+		case len(entries) > 0:
+			last := &entries[len(entries)-1]
+			last.line += "\n" + line
+			last.name += "\n" + line
+		}
 	}
-	return rest, true
+	return entries
+}
+
+// head cuts the seven fields that stand before a name: "%pK: %08X %08X %08X %04X %02X %5lu", on the 64-bit machines that
+// sbx is built for. It is empty for a line that has another form: the title, or more of a name.
+func head(line string) string {
+	const form = "0000000000000000: 00000000 00000000 00000000 0000 00 "
+	if len(line) < len(form) {
+		return ""
+	}
+	for i := range form {
+		hex := strings.IndexByte("0123456789abcdefABCDEF", line[i]) >= 0
+		if form[i] == '0' && !hex || form[i] != '0' && line[i] != form[i] {
+			return ""
+		}
+	}
+	rest := strings.TrimLeft(line[len(form):], " ")
+	name := strings.TrimLeft(rest, "0123456789")
+	if len(name) == len(rest) || name != "" && name[0] != ' ' {
+		return ""
+	}
+	return line[:len(line)-len(name)]
 }

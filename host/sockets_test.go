@@ -4,8 +4,8 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"reflect"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -21,12 +21,42 @@ newline: here/s
 0000000000000005: 00000002 00000000 00010000 0001 01     5 @abstract
 /tmp/not a path
 `
-	want := []string{"/run/user/1000/bus", "/tmp/with space/and\nnewline: here/s"}
-	if got := parseSockets(text); !reflect.DeepEqual(got, want) {
-		t.Errorf("got %q, want %q", got, want)
+	absolute, relative := parseSockets(text)
+	if want := []string{"/run/user/1000/bus", "/tmp/with space/and\nnewline: here/s"}; !slices.Equal(plain(absolute), want) {
+		t.Errorf("absolute: %q, want %q", absolute, want)
 	}
-	if got := parseSockets(""); len(got) != 0 {
-		t.Errorf("no text gave %q", got)
+	if want := []string{"relative/path"}; !slices.Equal(plain(relative), want) {
+		t.Errorf("relative: %q, want %q", relative, want)
+	}
+	for _, none := range []string{"", "\n", "/tmp/x\n", "Num RefCount\n", "0: 1 2 3 4 5 6 /x\n", unnamed, unnamed + "x /x\n"} {
+		if absolute, relative := parseSockets(none); len(absolute)+len(relative) != 0 {
+			t.Errorf("%q gave %q, %q", none, absolute, relative)
+		}
+	}
+}
+
+const unnamed = "000000003d296a3f: 00000003 00000000 00000000 0001 03  1567"
+
+// plain leaves out the second reading of text that could be read in two ways.
+func plain(names []string) []string {
+	return slices.DeleteFunc(slices.Clone(names), func(name string) bool { return strings.Contains(name, "\n0000") })
+}
+
+// A name that holds what looks like another entry must not lose its own socket, whichever way it is cut.
+func TestNamesThatLookLikeEntries(t *testing.T) {
+	for _, name := range []string{
+		"/tmp/a\n" + unnamed + " /b", "/tmp/a\n" + unnamed, "/tmp/a\n" + unnamed + "\n", "/tmp/a\n" + unnamed + " /b\nc\n", "/a\nab: c d e f g h /y",
+		"/a\n\n" + unnamed + " ", "/tmp/a\nNum RefCount Protocol", "/" + strings.Repeat("x", longestName-2-len(unnamed)) + "\n" + unnamed,
+		"rel\n" + unnamed + " /b", "\n" + unnamed + " /b", "\nrel", "\n", " rel", " ", "x\n@y", "rel\n" + unnamed + " @b",
+	} {
+		absolute, relative := parseSockets(unnamed + "\n" + unnamed + " " + name + "\n" + unnamed + "\n" + unnamed + " /last\n")
+		list := relative
+		if name[0] == '/' {
+			list = absolute
+		}
+		if !slices.Contains(list, name) || !slices.Contains(absolute, "/last") {
+			t.Errorf("%q gave %q, %q", name, absolute, relative)
+		}
 	}
 }
 
@@ -36,16 +66,20 @@ func TestSocketsFindsOneJustBound(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	for _, name := range []string{"plain", "with space", "with\nnewline", "caf\xe9"} {
-		path := filepath.Join(dir, name)
-		l, err := net.Listen("unix", path)
-		if err != nil {
-			t.Fatal(err)
+	t.Chdir(dir)
+	for _, name := range []string{"plain", "with space", "with\nnewline", "\n", " ", "caf\xe9", unnamed, "a\n" + unnamed + " b"} {
+		for _, path := range []string{filepath.Join(dir, name), name} {
+			l, err := net.Listen("unix", path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			absolute, err := Sockets()
+			relative, err2 := RelativeSockets()
+			if err != nil || err2 != nil || slices.Contains(absolute, path) == slices.Contains(relative, path) ||
+				slices.Contains(absolute, path) != filepath.IsAbs(path) {
+				t.Errorf("%q is not among %q or among %q (%v, %v)", path, absolute, relative, err, err2)
+			}
+			l.Close()
 		}
-		got, err := Sockets()
-		if err != nil || !slices.Contains(got, path) {
-			t.Errorf("%q is not among %q (%v)", path, got, err)
-		}
-		l.Close()
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -15,6 +16,9 @@ type Account struct {
 	UID, GID          int
 	Groups            []int // supplementary, as getgroups(2) gives them
 	Name, Home, Shell string
+	// PasswdHome is the home of the passwd line, symlinks as they are, whatever $HOME says: with HOME=/tmp it still
+	// holds the keys. Empty where the caller has no such line.
+	PasswdHome string
 }
 
 // User looks up the caller: in /etc/passwd, and only if that has no such uid by getent(1), for names that come from
@@ -27,16 +31,22 @@ func User() (Account, error) {
 	}
 	a.Groups = groups
 	a.fill(passwdLine(a.UID))
-	if h := os.Getenv("HOME"); isHome(h) {
-		a.Home = filepath.Clean(h)
+	if h := filepath.Clean(os.Getenv("HOME")); a.mayLiveIn(h) {
+		a.Home = h
 	}
 	return a, nil
 }
 
-// isHome: $HOME is the user's word and wins, but a wrong one must not decide what is hidden.
-func isHome(dir string) bool {
+// mayLiveIn: $HOME is the user's word and wins, but a wrong one must not decide what is hidden. A home is the caller's
+// or root's; the root folder, under whatever name, is one by passwd(5) alone.
+func (a *Account) mayLiveIn(dir string) bool {
 	st, err := os.Stat(dir)
-	return filepath.IsAbs(dir) && err == nil && st.IsDir()
+	if !filepath.IsAbs(dir) || err != nil || !st.IsDir() {
+		return false
+	}
+	owner := int(st.Sys().(*syscall.Stat_t).Uid)
+	root, err := os.Stat("/")
+	return (owner == a.UID || owner == 0) && (err != nil || !os.SameFile(st, root) || a.PasswdHome == "/")
 }
 
 func (a *Account) fill(line string) {
@@ -46,7 +56,8 @@ func (a *Account) fill(line string) {
 	}
 	a.Name = f[0]
 	if filepath.IsAbs(f[5]) {
-		a.Home = filepath.Clean(f[5])
+		a.PasswdHome = filepath.Clean(f[5])
+		a.Home = a.PasswdHome
 	}
 	if filepath.IsAbs(f[6]) {
 		a.Shell = f[6]

@@ -96,15 +96,22 @@ func BuildEnv(in EnvInput) []string {
 
 // CheckEnvFlag says what is wrong with a value of --env.
 func CheckEnvFlag(s string) error {
-	name, value, _ := strings.Cut(s, "=")
-	_, err := parsePass(name)
-	if err == nil {
-		_, err = parseEnvValue(value)
-	}
-	if err != nil {
+	if err := checkEnvFlag(s); err != nil {
 		return Errors{errorAt(Origin{Layer: LayerFlag, Flag: "--env"}, err)}
 	}
 	return nil
+}
+
+func checkEnvFlag(s string) error {
+	name, value, sets := strings.Cut(s, "=")
+	if _, err := parsePass(name); err != nil {
+		return err
+	}
+	if sets && strings.HasSuffix(name, "*") {
+		return faultf("name the variable in full", "a * passes variables and sets none: %q", name)
+	}
+	_, err := parseEnvValue(value)
+	return err
 }
 
 // callerEnv keeps the first of two variables with one name, as getenv does.

@@ -57,7 +57,8 @@ func TestSafeEnvHoldsNoSecret(t *testing.T) {
 }
 
 func TestCheckEnvFlag(t *testing.T) {
-	for s, ok := range map[string]bool{"A": true, "A=": true, "A=b=c": true, "A_*": true, "": false, "=x": false, "A=\x00": false, "*": false} {
+	for s, ok := range map[string]bool{"A": true, "A=": true, "A=b=c": true, "A_*": true, "": false, "=x": false, "A=\x00": false, "*": false,
+		"A*=x": false, "A*=": false, "*=x": false, "FOO\nBAR=x": false, "FOO\nBAR": false, "A\x1b=x": false, "A=x\ny*": true} {
 		if err := CheckEnvFlag(s); (err == nil) != ok {
 			t.Errorf("%q: %v", s, err)
 		}

@@ -154,7 +154,7 @@ func grantNetwork(_ *comparison, user, mine Val[NetMode]) string {
 		return ""
 	}
 	if mine.V == NetHost {
-		return "the host's own network"
+		return "the host's own network, with its loopback and its abstract sockets (X11, D-Bus)"
 	}
 	return fmt.Sprintf("a network, %q", string(mine.V))
 }

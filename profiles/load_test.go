@@ -213,7 +213,7 @@ func TestProjectMayOnlyTighten(t *testing.T) {
 		{"[files]\ngit = 'write'", `sbx.toml:2:7: writes the project's .git`},
 		{"[files]\nproject = 'write'", ""},
 		{"[files]\nhide = ['x']\ntmpfs = ['/scratch', '~/proj/secrets']", ""},
-		{"[network]\nmode = 'host'", `the host's own network`},
+		{"[network]\nmode = 'host'", `the host's own network, with its loopback and its abstract sockets (X11, D-Bus)`},
 		{"[network]\nmode = 'none'", ""},
 		{"[limits]\ntime = '11m'", `a time limit of 11m0s`},
 		{"[limits]\ntime = '10m'", ""},

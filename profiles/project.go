@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -16,7 +17,9 @@ const ProjectFile = "sbx.toml"
 type Project struct {
 	Dir       string // absolute, symlinks resolved
 	HasFile   bool   // an sbx.toml lies in Dir and may be read
-	HoldsHome bool   // Dir is home, / or another folder above home: no project to write to
+	HoldsHome bool   // Dir is a home, / or another folder above a home: no project to write to
+	System    bool   // Dir is a folder of the system's own, such as /etc or /tmp: no project to write to
+	Kernel    bool   // Dir lies in /proc, /sys or /dev: no project to show at all
 	Skipped   string // an sbx.toml, .git or folder that ended the search since another user owns it
 }
 
@@ -29,20 +32,54 @@ func (p Project) File() string {
 }
 
 // FindProject finds the nearest folder upwards from cwd with an sbx.toml or a
-// .git, else cwd. The search stops below home, at a mount point, and at a
-// folder or file that another user owns: a shared folder's owner must not get
-// to say what the project is.
-func FindProject(cwd, home string) (Project, error) {
+// .git, else cwd. The search stops below each of homes, at a mount point, and
+// at a folder or file that another user owns: a shared folder's owner must not
+// get to say what the project is. Homes are what $HOME says and what passwd
+// says: by the first alone, HOME=/tmp would make the other a project.
+func FindProject(cwd string, homes ...string) (Project, error) {
 	dir, err := realDir(cwd)
 	if err != nil {
 		return Project{}, fmt.Errorf("finding the project of %q: %w", cwd, err)
 	}
-	if r, err := realDir(home); home != "" && err == nil {
-		home = r
-	}
-	p := search(dir, home)
-	p.HoldsHome = p.Dir == "/" || home != "" && within(home, p.Dir)
+	homes = realHomes(homes)
+	p := search(dir, homes)
+	p.HoldsHome = p.Dir == "/" || slices.ContainsFunc(homes, func(home string) bool { return within(home, p.Dir) })
+	p.System = slices.Contains(systemPlaces, p.Dir)
+	p.Kernel = ofKernel(p.Dir)
 	return p, nil
+}
+
+// realHomes leaves out what is no absolute path: a relative one would mean
+// another home with each working folder.
+func realHomes(homes []string) (real []string) {
+	for _, home := range homes {
+		if !filepath.IsAbs(home) {
+			continue
+		}
+		home = filepath.Clean(home)
+		if r, ok := resolve(home); ok {
+			home = r.path
+		}
+		real = append(real, home)
+	}
+	return real
+}
+
+// systemPlaces are folders that every system has and that hold what is not one
+// project's, symlinks resolved: /bin is /usr/bin on most.
+var systemPlaces = []string{
+	"/bin", "/boot", "/dev", "/etc", "/home", "/lib", "/lib32", "/lib64", "/libx32", "/lost+found", "/media", "/mnt", "/opt", "/proc",
+	"/root", "/run", "/sbin", "/srv", "/sys", "/tmp", "/usr", "/var", "/var/tmp", "/dev/shm",
+	"/usr/bin", "/usr/lib", "/usr/lib32", "/usr/lib64", "/usr/libx32", "/usr/sbin", "/usr/local",
+}
+
+// ofKernel reports whether what lies in a folder is the kernel's: devices and
+// processes of the host, which a project's mount would show.
+func ofKernel(dir string) bool {
+	if dir != "/dev/shm" && within(dir, "/dev/shm") {
+		return false
+	}
+	return within(dir, "/proc") || within(dir, "/sys") || within(dir, "/dev")
 }
 
 func realDir(path string) (string, error) {
@@ -53,9 +90,9 @@ func realDir(path string) (string, error) {
 	return filepath.EvalSymlinks(abs)
 }
 
-func search(cwd, home string) Project {
+func search(cwd string, homes []string) Project {
 	for dir := cwd; ; dir = filepath.Dir(dir) {
-		if dir != cwd && (dir == "/" || dir == home) {
+		if dir != cwd && (dir == "/" || slices.Contains(homes, dir)) {
 			return Project{Dir: cwd}
 		}
 		if foreign(dir) {

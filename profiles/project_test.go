@@ -38,6 +38,64 @@ func TestFindProject(t *testing.T) {
 	}
 }
 
+// With HOME=/tmp the folder that passwd names is home no less.
+func TestFindProjectKnowsEveryHome(t *testing.T) {
+	for _, c := range []struct {
+		what, cwd string
+		homes     []string
+		files     map[string]string
+		want      Project
+	}{
+		{"the other home", "home", []string{"tmp", "home"}, nil, Project{Dir: "home", HoldsHome: true}},
+		{"the first home", "home", []string{"home", "tmp"}, nil, Project{Dir: "home", HoldsHome: true}},
+		{"above the other", "", []string{"tmp", "home"}, nil, Project{Dir: "", HoldsHome: true}},
+		{"below the other", "home/proj", []string{"tmp", "home"}, map[string]string{"home/.git/x": ""}, Project{Dir: "home/proj"}},
+		{"the other by a link", "home", []string{"tmp", "link"}, map[string]string{"link": "-> home"}, Project{Dir: "home", HoldsHome: true}},
+		{"a home that is not there, by a link", "", []string{"link/gone/u"}, map[string]string{"link": "-> home"}, Project{Dir: "", HoldsHome: true}},
+		{"one home in the other", "home/proj/a", []string{"home/proj", "home"}, map[string]string{"home/proj/a/x": "", "home/proj/.git/x": ""}, Project{Dir: "home/proj/a"}},
+		{"no home", "home/proj", nil, map[string]string{"home/.git/x": ""}, Project{Dir: "home"}},
+	} {
+		h := newHouse(t, c.files)
+		h.must(os.Mkdir(h.path("tmp"), 0o755))
+		c.want.Dir = h.path(c.want.Dir)
+		for i := range c.homes {
+			c.homes[i] = h.path(c.homes[i])
+		}
+		got, err := FindProject(h.path(c.cwd), append(c.homes, "", "relative")...)
+		if err != nil || got != c.want {
+			t.Errorf("%s: got %+v, %v; want %+v", c.what, got, err, c.want)
+		}
+	}
+	h := newHouse(t, nil)
+	got, err := FindProject(h.path("home"), "/", h.path("home"))
+	if err != nil || got != (Project{Dir: h.path("home"), HoldsHome: true}) {
+		t.Errorf("home at / and another: got %+v, %v", got, err)
+	}
+	if got, err := FindProject(h.path("home/proj"), "/"); err != nil || got != (Project{Dir: h.path("home/proj")}) {
+		t.Errorf("home at /: got %+v, %v", got, err)
+	}
+}
+
+// What is the kernel's or the system's is told by the folder alone; /bin is a link to /usr/bin on most hosts.
+func TestProjectsThatAreTheSystems(t *testing.T) {
+	for dir, want := range map[string]Project{
+		"/etc": {System: true}, "/tmp": {System: true}, "/var/tmp": {System: true}, "/usr": {System: true}, "/bin": {System: true}, "/lib": {System: true},
+		"/proc": {System: true, Kernel: true}, "/proc/self": {Kernel: true}, "/proc/sys/kernel": {Kernel: true},
+		"/sys": {System: true, Kernel: true}, "/sys/kernel": {Kernel: true}, "/dev": {System: true, Kernel: true}, "/dev/pts": {Kernel: true},
+		"/usr/share": {}, "/etc/ssl": {}, "/": {HoldsHome: true},
+	} {
+		got, err := FindProject(dir, "/home/nobody-here/x")
+		if err != nil || got.System != want.System || got.Kernel != want.Kernel || got.HoldsHome != want.HoldsHome {
+			t.Errorf("%s: got %+v, %v", dir, got, err)
+		}
+	}
+	for dir, want := range map[string]bool{"/dev/shm": true, "/dev/shm/x": false, "/dev/shmx": true, "/device": false, "/processes": false, "/system": false} {
+		if got := ofKernel(dir); got != want {
+			t.Errorf("ofKernel(%q) = %v", dir, got)
+		}
+	}
+}
+
 func TestFindProjectAtTheRoot(t *testing.T) {
 	if p, err := FindProject("/", ""); err != nil || p.Dir != "/" || !p.HoldsHome {
 		t.Errorf("got %+v, %v", p, err)

@@ -8,12 +8,13 @@ import (
 
 // Lookup is what Toolchains asks of the host.
 type Lookup struct {
-	Home    string
-	Project string                    // PATH folders below it are left to [files] project
-	Getenv  func(string) string       // the caller's environment
-	Exists  func(path string) bool    // symlinks followed
-	Glob    func(pat string) []string // as filepath.Glob
-	Real    func(path string) string  // symlinks resolved; a path that cannot be is returned as it is
+	Home       string                    // ~, where tools are looked for
+	PasswdHome string                    // may be another than Home, and is shown as little; may be empty
+	Project    string                    // PATH folders below it are left to [files] project
+	Getenv     func(string) string       // the caller's environment
+	Exists     func(path string) bool    // symlinks followed
+	Glob       func(pat string) []string // as filepath.Glob
+	Real       func(path string) string  // symlinks resolved; a path that cannot be is returned as it is
 }
 
 // Shown is a path that is shown read-only because of a PATH folder.
@@ -214,16 +215,19 @@ func (t toolchain) rootsOf(look Lookup) []rootOf {
 }
 
 // moved is the folder that a variable names, if it may be taken at its word:
-// it exists and is neither home, a folder above it, nor as wide as these.
+// it exists and is neither a home, a folder above one, nor as wide as these.
 func (l Lookup) moved(env string) string {
 	p := l.Getenv(env)
 	if !filepath.IsAbs(p) || !l.Exists(p) {
 		return ""
 	}
 	p = filepath.Clean(p)
-	for _, f := range append([]string{"~"}, wide...) {
-		if within(filler(l, "", "")(f), p) && p != filler(l, "", "")("~/.cargo") {
-			return ""
+	for _, at := range l.homes() {
+		fill := filler(at, "", "")
+		for _, f := range append([]string{"~"}, wide...) {
+			if within(fill(f), p) && p != fill("~/.cargo") {
+				return ""
+			}
 		}
 	}
 	return p
@@ -233,7 +237,7 @@ func filler(look Lookup, root, prefix string) func(string) string {
 	cargo := look.Getenv("CARGO_HOME")
 	return func(p string) string {
 		if p == "~" || strings.HasPrefix(p, "~/") {
-			p = look.Home + p[1:]
+			p = filepath.Join(look.Home, p[1:])
 		}
 		return strings.NewReplacer("{root}", root, "{prefix}", prefix, "{cargo}", cargo).Replace(p)
 	}
@@ -264,9 +268,28 @@ func (l Lookup) paths(p string) []string {
 // fit reports whether a path may be shown, as it is written and as it is once
 // its symlinks are resolved: a ~/bin that leads to ~ must not show home.
 func (l Lookup) fit(path string) bool {
-	resolved := l
-	resolved.Home = l.Real(l.Home)
-	return l.fitName(path) && l.fitName(l.Real(path)) && resolved.fitName(l.Real(path))
+	real := l.Real(path)
+	for _, at := range l.homes() {
+		if !at.fitName(path) || real != path && !at.fitName(real) {
+			return false
+		}
+	}
+	return true
+}
+
+// homes is the same look-up with each folder as Home that counts as one, as it
+// is written and resolved.
+func (l Lookup) homes() []Lookup {
+	var out []Lookup
+	for _, home := range []string{l.Home, l.Real(l.Home), l.PasswdHome, l.Real(l.PasswdHome)} {
+		known := slices.ContainsFunc(out, func(o Lookup) bool { return o.Home == home })
+		if home != "" && !known {
+			at := l
+			at.Home = home
+			out = append(out, at)
+		}
+	}
+	return out
 }
 
 // fitName: the path is neither home or above it, nor one of the wide folders

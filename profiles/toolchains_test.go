@@ -133,3 +133,43 @@ func TestToolchainsResolveLinks(t *testing.T) {
 		t.Errorf("shown: %+v", got)
 	}
 }
+
+// With HOME=/tmp/h the home that passwd names is shown as little as before, and tools are looked for below $HOME.
+func TestToolchainsKnowEveryHome(t *testing.T) {
+	env := map[string]string{"NVM_DIR": "/home/u", "PYENV_ROOT": "/home", "RBENV_ROOT": "/tmp/h", "CARGO_HOME": "/home/u/.cargo"}
+	host := fakeHost(env)
+	host.Exists = func(p string) bool {
+		return !strings.HasSuffix(p, "/conda-meta") && !strings.HasSuffix(p, "/pyvenv.cfg") && !strings.HasSuffix(p, "/src/runtime")
+	}
+	host.Home, host.PasswdHome = "/tmp/h", "/link/u"
+	host.Real = func(p string) string {
+		switch p {
+		case "/link/u":
+			return "/home/u"
+		case "/x/bin":
+			return "/home/u"
+		}
+		return p
+	}
+	bad := []string{"/home/u", "/link/u", "/home", "/tmp/h", "/home/u/.local", "/home/u/.ssh/bin", "/link/u/.aws", "/home/u/.cargo", "/tmp/h/.gnupg", "/tmp/h/.config", "/x/bin"}
+	if got := Toolchains(append(bad, "/home/versions/v1/bin", "/home/u/versions/v1/v1/bin"), host); !slices.EqualFunc(got, []string{"/home/versions/v1/bin", "/home/u/versions/v1/v1/bin"},
+		func(s Shown, want string) bool { return s.Path == want }) {
+		t.Errorf("shown: %+v", got)
+	}
+	got := Toolchains([]string{"/tmp/h/.volta/bin", "/home/u/.cargo/bin"}, host)
+	for _, want := range []string{"/tmp/h/.volta/bin", "/tmp/h/.volta/tools", "/home/u/.cargo/bin"} {
+		if !slices.ContainsFunc(got, func(s Shown) bool { return s.Path == want }) {
+			t.Errorf("%s is not shown: %+v", want, got)
+		}
+	}
+	checkSafe(t, "two homes", got)
+}
+
+// Where home is /, its secrets lie in /.ssh and the like.
+func TestToolchainsOfAHomeAtTheRoot(t *testing.T) {
+	host := fakeHost(nil)
+	host.Home = "/"
+	if got := Toolchains([]string{"/.ssh/bin", "/.local", "/.config", "/", "/.aws"}, host); len(got) > 0 {
+		t.Errorf("shown: %+v", got)
+	}
+}

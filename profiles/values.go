@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 )
 
 // parser reads one value as the TOML library gives it: string, int64, float64,
@@ -273,6 +274,8 @@ func parseEnvName(s string) (string, error) {
 		return "", faultf("values are given by [env] set", "the name of a variable has no =: %q", s)
 	case strings.ContainsRune(s, 0):
 		return "", faultf("", "the name of a variable has no NUL byte: %q", s)
+	case strings.ContainsFunc(s, unicode.IsControl):
+		return "", faultf("", "the name of a variable has no line breaks or other control characters: %q", s)
 	}
 	return s, nil
 }

@@ -250,7 +250,7 @@ func (l *layout) toolchains(r *Request) (folders, variables []string) {
 	env := environment(r.Environ)
 	folders = absolute(filepath.SplitList(env["PATH"]))
 	shown := profiles.Toolchains(folders, profiles.Lookup{
-		Home: r.Account.Home, Project: r.Project.Dir,
+		Home: r.Account.Home, PasswdHome: r.Account.PasswdHome, Project: r.Project.Dir,
 		Getenv: func(name string) string { return env[name] },
 		Exists: func(path string) bool { _, err := os.Stat(path); return err == nil },
 		Glob:   func(pattern string) []string { list, _ := filepath.Glob(pattern); return list },
