@@ -149,24 +149,36 @@ func (l *layout) throughLinks(target string) string {
 }
 
 // coverSockets lays something inert over every socket of the host that a bind shows: a read-only
-// mount does not stop connect(2).
-func (l *layout) coverSockets() error {
+// mount does not stop connect(2). A socket that was bound by a relative name is looked for in the
+// project, from where developers start such servers.
+func (l *layout) coverSockets(project string) error {
 	sockets, err := host.Sockets()
 	if err != nil {
 		return err
 	}
+	relative, err := host.RelativeSockets()
+	if err != nil {
+		return err
+	}
+	for _, name := range relative {
+		sockets = append(sockets, filepath.Join(project, name))
+	}
 	for _, socket := range sockets {
-		real, err := filepath.EvalSymlinks(socket)
-		if err != nil {
-			continue
-		}
-		for _, e := range l.entries {
-			if e.Kind == fuseoverlay.Bind && host.Within(real, e.Source) {
-				l.coverSocket(filepath.Join(e.Target, strings.TrimPrefix(real, e.Source)))
-			}
+		if real, err := filepath.EvalSymlinks(socket); err == nil {
+			l.coverSocket(real)
 		}
 	}
 	return nil
+}
+
+func (l *layout) coverSocket(socket string) {
+	info, err := os.Lstat(socket)
+	if err != nil || info.Mode()&os.ModeSocket == 0 {
+		return
+	}
+	for _, v := range l.views(socket) {
+		l.add(fuseoverlay.Entry{Kind: fuseoverlay.HideFile, Target: v.target})
+	}
 }
 
 // rootsSecrets are files of /etc that only root reads, which a payload with root's uid would.
@@ -184,14 +196,6 @@ func (l *layout) hideRootsSecrets() {
 				l.add(fuseoverlay.Entry{Kind: hideKind(info), Target: path})
 			}
 		}
-	}
-}
-
-func (l *layout) coverSocket(target string) {
-	source, _ := l.shows(target)
-	info, err := os.Lstat(source)
-	if err == nil && info.Mode()&os.ModeSocket != 0 {
-		l.add(fuseoverlay.Entry{Kind: fuseoverlay.HideFile, Target: target})
 	}
 }
 

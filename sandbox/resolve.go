@@ -115,15 +115,27 @@ func processLimit() uint64 {
 	return min(own.Max, defaultProcesses)
 }
 
-// checkProject refuses what nobody means: a whole home, or the whole machine, to write to.
+// checkProject refuses what nobody means: a whole home or system folder to write to, and the
+// kernel's own folders at all.
 func checkProject(project profiles.Project, access profiles.Access) error {
-	if project.HoldsHome && access == profiles.AccessWrite {
-		return &UsageError{
-			Problem: fmt.Sprintf("the project would be %s itself, to write to", project.Dir),
-			Hint:    "change into a project's folder, or pass --project none or --project read",
-		}
+	what := ""
+	switch {
+	case access == profiles.AccessNone:
+	case project.Kernel:
+		what = "which is the kernel's or the system's own"
+	case access != profiles.AccessWrite:
+	case project.HoldsHome:
+		what = "which holds your whole home folder, to write to"
+	case project.System:
+		what = "a folder of the system, to write to"
 	}
-	return nil
+	if what == "" {
+		return nil
+	}
+	return &UsageError{
+		Problem: fmt.Sprintf("the project would be %s, %s", project.Dir, what),
+		Hint:    "change into a project's folder, or pass --project none",
+	}
 }
 
 func readClocks() Clocks {
@@ -194,7 +206,7 @@ func resolveRoot(s *Spec, r *Request, p *profiles.Profile) error {
 	if r.Account.UID == 0 {
 		l.hideRootsSecrets()
 	}
-	if err := l.coverSockets(); err != nil {
+	if err := l.coverSockets(r.Project.Dir); err != nil {
 		return err
 	}
 	s.Root = fuseoverlay.Root{Size: memoryShare(), Inodes: inodeCap, TTYGroup: mapsTTYGroup(s), CallerIsRoot: r.Account.UID == 0}

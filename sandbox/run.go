@@ -3,13 +3,14 @@ package sandbox
 import (
 	"errors"
 	"fmt"
-	"os/exec"
+
 	"path/filepath"
 	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"sbx/host"
 	"sbx/profiles"
 	"sbx/userns"
 )
@@ -97,6 +98,7 @@ func Start(s *Spec, io Streams, prepared *userns.Prepared, notify func(string)) 
 	r.terminal = relay(s.Terminals, io, process.Files[masterSlot])
 	forwardSignals(process.Payload, r.terminal)
 	r.limitTime()
+	r.shrinkLater()
 	return r, nil
 }
 
@@ -176,7 +178,7 @@ func hostCandidates(command string) []string {
 	if filepath.IsAbs(command) {
 		return []string{command}
 	}
-	if path, err := exec.LookPath(command); err == nil {
+	if path, err := host.Which(command); err == nil {
 		return []string{path}
 	}
 	return nil
