@@ -1,7 +1,6 @@
 package userns
 
 import (
-	"runtime"
 	"syscall"
 	"unsafe"
 
@@ -79,7 +78,6 @@ type block struct {
 	name       [16]byte // comm of the child: proc_pid_comm(5), at most 15 bytes
 
 	// Written by the child.
-	tls        [8]uintptr // thread-local storage: no g
 	action     [4]uintptr // struct sigaction of the kernel
 	allSignals uint64
 	oldSignals uint64
@@ -108,10 +106,10 @@ func runtimeBeforeFork()
 //go:linkname runtimeAfterFork syscall.runtime_AfterFork
 func runtimeAfterFork()
 
-// rawClone is in assembly. The child goes on in childEntry, on a stack of its own.
+// rawClone is in assembly. The child goes on in entry, on a stack of its own.
 //
 //go:noescape
-func rawClone(flags, stack, pidfd, tls uintptr, b *block) (pid uintptr)
+func rawClone(flags, stack, pidfd, entry uintptr, b *block) (pid uintptr)
 
 // clone makes the child and returns its pid, or an errno. The child has no copy of the Go heap
 // (see withoutHeap), so it neither holds what the supervisor knows nor costs the supervisor a page
@@ -122,12 +120,11 @@ func rawClone(flags, stack, pidfd, tls uintptr, b *block) (pid uintptr)
 //go:nocheckptr
 func clone(b *block) (pid uintptr, errno syscall.Errno) {
 	flags := b.namespaces | unix.CLONE_PIDFD | uintptr(unix.SIGCHLD)
-	if runtime.GOARCH == "amd64" {
-		flags |= unix.CLONE_SETTLS
-	}
+	entry := childMain
+	code := **(**uintptr)(unsafe.Pointer(&entry)) // a func value is a pointer to a pointer to the code
 	raw4(unix.SYS_RT_SIGPROCMASK, unix.SIG_BLOCK, 0, uintptr(unsafe.Pointer(&b.oldSignals)), 8)
 	runtimeBeforeFork()
-	pid = rawClone(flags, b.stack, uintptr(unsafe.Pointer(&b.pidfd)), uintptr(unsafe.Pointer(&b.tls[len(b.tls)-1])), b)
+	pid = rawClone(flags, b.stack, uintptr(unsafe.Pointer(&b.pidfd)), code, b)
 	runtimeAfterFork()
 	if int(pid) < 0 {
 		return 0, syscall.Errno(-pid)
@@ -135,16 +132,11 @@ func clone(b *block) (pid uintptr, errno syscall.Errno) {
 	return pid, 0
 }
 
-// childEntry is where the child begins, inside the new namespaces.
+// childMain is the life of the first process, inside the new namespaces.
 //
 //go:norace
 //go:nosplit
-func childEntry(b *block) { childMain(b) }
-
-// childMain is the life of the first process.
-//
-//go:norace
-//go:nosplit
+//go:nocheckptr
 func childMain(b *block) {
 	prelude(b)
 	awaitBarrier(b) // the plan is there
@@ -168,6 +160,7 @@ func childMain(b *block) {
 //
 //go:norace
 //go:nosplit
+//go:nocheckptr
 func prelude(b *block) {
 	b.allSignals = ^uint64(0)
 	raw4(unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, uintptr(unsafe.Pointer(&b.allSignals)), 0, 8)
@@ -193,6 +186,7 @@ func prelude(b *block) {
 //
 //go:norace
 //go:nosplit
+//go:nocheckptr
 func resetHandlers(b *block) {
 	action := uintptr(unsafe.Pointer(&b.action))
 	for sig := uintptr(1); sig <= 64; sig++ {
@@ -208,6 +202,7 @@ func resetHandlers(b *block) {
 //
 //go:norace
 //go:nosplit
+//go:nocheckptr
 func rename(b *block) {
 	argv := *(*unsafe.Pointer)(unsafe.Pointer(&b.argv))
 	for i := uintptr(0); i < b.argvLen; i++ {
@@ -222,6 +217,7 @@ func rename(b *block) {
 
 //go:norace
 //go:nosplit
+//go:nocheckptr
 func dieWithSupervisor() {
 	raw3(unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0)
 }
@@ -230,6 +226,7 @@ func dieWithSupervisor() {
 //
 //go:norace
 //go:nosplit
+//go:nocheckptr
 func walk(b *block, part uint32) {
 	list := &headerOf(b).lists[0]
 	if part == 1 {
@@ -261,6 +258,7 @@ func walk(b *block, part uint32) {
 
 //go:norace
 //go:nosplit
+//go:nocheckptr
 func slotOf(b *block, n uintptr) *uintptr {
 	head := headerOf(b)
 	return (*uintptr)(unsafe.Add(unsafe.Pointer(head), head.slots+n*unsafe.Sizeof(uintptr(0))))
@@ -270,10 +268,12 @@ func slotOf(b *block, n uintptr) *uintptr {
 //
 //go:norace
 //go:nosplit
+//go:nocheckptr
 func headerOf(b *block) *header { return *(**header)(unsafe.Pointer(&b.arena)) }
 
 //go:norace
 //go:nosplit
+//go:nocheckptr
 func tolerated(s *rawStep, errno uintptr) bool {
 	for i := range s.tolerate {
 		if s.tolerate[i] == errno {
@@ -287,6 +287,7 @@ func tolerated(s *rawStep, errno uintptr) bool {
 //
 //go:norace
 //go:nosplit
+//go:nocheckptr
 func perform(b *block, s *rawStep) (result, errno uintptr) {
 	a := s.args
 	for i := range a {
@@ -314,6 +315,7 @@ func perform(b *block, s *rawStep) (result, errno uintptr) {
 //
 //go:norace
 //go:nosplit
+//go:nocheckptr
 func awaitBarrier(b *block) {
 	for {
 		n, errno := raw3(unix.SYS_READ, childSocket, uintptr(unsafe.Pointer(&b.byte)), 1)
@@ -331,6 +333,7 @@ func awaitBarrier(b *block) {
 //
 //go:norace
 //go:nosplit
+//go:nocheckptr
 func send(b *block, kind uint32, part, step uint32, errno uintptr, value uint64, fd int32) uintptr {
 	b.msg.kind, b.msg.part, b.msg.step, b.msg.errno, b.msg.value = kind, part, step, uint32(errno), value
 	b.iov[0], b.iov[1] = uintptr(unsafe.Pointer(&b.msg)), unsafe.Sizeof(b.msg)
@@ -347,6 +350,7 @@ func send(b *block, kind uint32, part, step uint32, errno uintptr, value uint64,
 //
 //go:norace
 //go:nosplit
+//go:nocheckptr
 func fail(b *block, part, step uint32, errno uintptr) {
 	send(b, msgFailed, part, step, errno, 0, -1)
 	exit(127)
@@ -354,6 +358,7 @@ func fail(b *block, part, step uint32, errno uintptr) {
 
 //go:norace
 //go:nosplit
+//go:nocheckptr
 func exit(code uintptr) {
 	for {
 		raw3(unix.SYS_EXIT_GROUP, code, 0, 0)
@@ -362,6 +367,7 @@ func exit(code uintptr) {
 
 //go:norace
 //go:nosplit
+//go:nocheckptr
 func raw3(nr, a, b, c uintptr) (uintptr, uintptr) {
 	r, _, e := syscall.RawSyscall(nr, a, b, c)
 	return r, uintptr(e)
@@ -369,6 +375,7 @@ func raw3(nr, a, b, c uintptr) (uintptr, uintptr) {
 
 //go:norace
 //go:nosplit
+//go:nocheckptr
 func raw4(nr, a, b, c, d uintptr) (uintptr, uintptr) {
 	r, _, e := syscall.RawSyscall6(nr, a, b, c, d, 0, 0)
 	return r, uintptr(e)

@@ -19,6 +19,7 @@ const (
 //
 //go:norace
 //go:nosplit
+//go:nocheckptr
 func forkPayload(b *block) uintptr {
 	pid, _, errno := syscall.RawSyscall6(unix.SYS_CLONE, unix.CLONE_PIDFD|uintptr(unix.SIGCHLD), 0,
 		uintptr(unsafe.Pointer(&b.pidfd)), 0, 0, 0)
@@ -32,6 +33,7 @@ func forkPayload(b *block) uintptr {
 //
 //go:norace
 //go:nosplit
+//go:nocheckptr
 func initLoop(b *block, payload uintptr) {
 	send(b, msgStarted, 1, 0, 0, uint64(payload), b.pidfd)
 	initDescriptors(b)
@@ -54,6 +56,7 @@ func initLoop(b *block, payload uintptr) {
 //
 //go:norace
 //go:nosplit
+//go:nocheckptr
 func initDescriptors(b *block) {
 	raw3(unix.SYS_DUP3, childSocket, initSocket, unix.O_CLOEXEC)
 	raw3(unix.SYS_CLOSE_RANGE, initSocket+1, 0xffffffff, 0)
@@ -67,6 +70,7 @@ func initDescriptors(b *block) {
 //
 //go:norace
 //go:nosplit
+//go:nocheckptr
 func (b *block) socketNow() uintptr {
 	if b.mode == modeLoop {
 		return initSocket
@@ -78,6 +82,7 @@ func (b *block) socketNow() uintptr {
 //
 //go:norace
 //go:nosplit
+//go:nocheckptr
 func reap(b *block, payload uintptr) {
 	for {
 		pid, errno := raw4(unix.SYS_WAIT4, ^uintptr(0), uintptr(unsafe.Pointer(&b.status)), unix.WNOHANG|unix.WALL, 0)
@@ -95,6 +100,7 @@ func reap(b *block, payload uintptr) {
 //
 //go:norace
 //go:nosplit
+//go:nocheckptr
 func exitCode(status int32) uintptr {
 	if signal := uintptr(status & 0x7f); signal != 0 {
 		return 128 + signal
