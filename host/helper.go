@@ -63,17 +63,15 @@ const linkLimit = 40
 // trusted walks an absolute path as the kernel does, links included, and reports whether all that it passes, from / to
 // the file, is root's alone.
 func trusted(path string) bool {
-	at, links := "/", 0
-	rest := strings.Split(path, "/")
+	var st unix.Stat_t
+	if unix.Lstat("/", &st) != nil || !rootsAlone(&st) {
+		return false
+	}
+	at, rest, links := "/", strings.Split(path, "/"), 0
 	for len(rest) > 0 {
-		name := rest[0]
+		next := filepath.Join(at, rest[0]) // at holds no links, so that .. means what it says
 		rest = rest[1:]
-		if name == "" || name == "." {
-			continue
-		}
-		next := filepath.Join(at, name) // at holds no links, so that .. means what it says
-		var st unix.Stat_t
-		if unix.Lstat(at, &st) != nil || !rootsAlone(&st) || unix.Lstat(next, &st) != nil || !rootsAlone(&st) {
+		if unix.Lstat(next, &st) != nil || !rootsAlone(&st) {
 			return false
 		}
 		if st.Mode&unix.S_IFMT != unix.S_IFLNK {
