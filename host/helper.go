@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 
 	"golang.org/x/sys/unix"
 )
@@ -95,5 +96,15 @@ func trusted(path string) bool {
 func rootsAlone(st *unix.Stat_t) bool {
 	kind := st.Mode & unix.S_IFMT
 	shut := st.Mode&0o022 == 0 || kind == unix.S_IFLNK || kind == unix.S_IFDIR && st.Mode&unix.S_ISVTX != 0
-	return st.Uid == 0 && shut
+	return (st.Uid == 0 || st.Uid == overflowUID && hidesRoot()) && shut
 }
+
+// overflowUID is what an id shows as that the user namespace does not map: user_namespaces(7).
+const overflowUID = 65534
+
+// hidesRoot tells whether this is a user namespace in which the system's root shows as the overflow id.
+var hidesRoot = sync.OnceValue(func() bool {
+	data, err := os.ReadFile("/proc/self/uid_map")
+	fields := strings.Fields(string(data))
+	return err == nil && !(len(fields) == 3 && fields[0] == "0" && fields[1] == "0" && fields[2] == "4294967295")
+})

@@ -70,27 +70,32 @@ func (f *sandboxFlags) later() error {
 // keys are the flags that speak for keys of the profile.
 func (f *sandboxFlags) keys() []profiles.Flag {
 	var list []profiles.Flag
-	add := func(name, key string, values ...string) {
-		if len(values) > 0 && (len(values) > 1 || values[0] != "") {
+	one := func(name, key, value string) {
+		if value != "" {
+			list = append(list, profiles.Flag{Name: name, Key: key, Values: []string{value}})
+		}
+	}
+	many := func(name, key string, values []string) {
+		if len(values) > 0 {
 			list = append(list, profiles.Flag{Name: name, Key: key, Values: values})
 		}
 	}
-	add("--image", "root.image", f.Image)
-	add("--rootfs", "root.dir", f.Rootfs)
-	add("--user", "root.user", f.User)
-	add("--mount", "files.mounts", f.Mount...)
-	add("--tmpfs", "files.tmpfs", f.Tmpfs...)
-	add("--project", "files.project", f.Project)
-	add("--net", "network.mode", f.Net)
-	add("--allow", "network.allow", f.Allow...)
-	add("--publish", "network.ports", f.Publish...)
-	add("--cap-add", "harden.cap_add", f.CapAdd...)
-	add("--cap-drop", "harden.cap_drop", f.CapDrop...)
-	add("--memory", "limits.memory", f.Memory)
-	add("--cpus", "limits.cpus", f.Cpus)
-	add("--pids", "limits.pids", f.Pids)
-	add("--timeout", "limits.time", f.Timeout)
-	add("--require", "harden.require", f.Require)
+	one("--image", "root.image", f.Image)
+	one("--rootfs", "root.dir", f.Rootfs)
+	one("--user", "root.user", f.User)
+	many("--mount", "files.mounts", f.Mount)
+	many("--tmpfs", "files.tmpfs", f.Tmpfs)
+	one("--project", "files.project", f.Project)
+	one("--net", "network.mode", f.Net)
+	many("--allow", "network.allow", f.Allow)
+	many("--publish", "network.ports", f.Publish)
+	many("--cap-add", "harden.cap_add", f.CapAdd)
+	many("--cap-drop", "harden.cap_drop", f.CapDrop)
+	one("--memory", "limits.memory", f.Memory)
+	one("--cpus", "limits.cpus", f.Cpus)
+	one("--pids", "limits.pids", f.Pids)
+	one("--timeout", "limits.time", f.Timeout)
+	one("--require", "harden.require", f.Require)
 	return list
 }
 
