@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"sbx/fuseoverlay"
 	"sbx/host"
 	"sbx/profiles"
@@ -68,8 +70,8 @@ func (l *layout) resolvConf(mode profiles.NetMode) {
 }
 
 func exists(path string) bool {
-	_, err := os.Lstat(path)
-	return err == nil
+	var st unix.Stat_t
+	return unix.Lstat(path, &st) == nil
 }
 
 // danglingTarget is where a link points whose target is missing, or nothing.

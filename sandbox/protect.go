@@ -82,6 +82,9 @@ func (l *layout) protectGitDir(s *Spec, dotGit string) {
 // what one outside leads to is not the payload's to write. The link itself cannot be covered: that
 // it is another one is seen at the end.
 func (l *layout) protectPlace(s *Spec, path string) bool {
+	if !exists(path) {
+		return false
+	}
 	real, err := filepath.EvalSymlinks(path)
 	if err != nil || !host.Within(real, s.Project.Dir) || real == s.Project.Dir {
 		return false

@@ -8,7 +8,8 @@ import (
 )
 
 // This file is what runs between clone and execve. The child has one thread, a stack and memory of
-// its own, and no copy of the Go heap: no Go runtime may run in it, and it has no g. So here is
+// its own, and no copy of the supervisor's: no Go runtime may run in it, it has no g, and there are
+// no global variables. So here is
 // nothing but raw system calls and stores of plain words; every function is nosplit (no stack
 // growth) and norace, and nothing allocates or stores a Go pointer (no write barrier).
 
@@ -111,9 +112,8 @@ func runtimeAfterFork()
 //go:noescape
 func rawClone(flags, stack, pidfd, entry uintptr, b *block) (pid uintptr)
 
-// clone makes the child and returns its pid, or an errno. The child has no copy of the Go heap
-// (see withoutHeap), so it neither holds what the supervisor knows nor costs the supervisor a page
-// fault for each page that it writes to from then on.
+// clone makes the child and returns its pid, or an errno. The child has no copy of the supervisor's
+// memory (see withoutMemory).
 //
 //go:noinline
 //go:norace

@@ -1,11 +1,13 @@
 package userns
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
 	"runtime"
 	"slices"
+	"strconv"
 	"sync"
 	"syscall"
 	"unsafe"
@@ -111,7 +113,7 @@ func (e *embryo) clone(namespaces, mode uintptr, o Options, inputs []Slot) error
 	var errno syscall.Errno
 	var pid uintptr
 	if err == nil {
-		withoutHeap()
+		withoutMemory(uintptr(unsafe.Pointer(b)))
 		onLastingThread(func() { pid, errno = clone(b) })
 	}
 	for _, fd := range copies {
@@ -128,16 +130,39 @@ func (e *embryo) clone(namespaces, mode uintptr, o Options, inputs []Slot) error
 	return nil
 }
 
-// withoutHeap keeps the Go heap out of children that have memory of their own (madvise(2),
-// MADV_DONTFORK): PID 1 never executes another program, and would hold a copy of all that the
-// supervisor knows. A heap that has grown beyond its first arena is left out in part only, which
-// costs memory but is no error: the child touches none of it.
-func withoutHeap() {
-	const arenaSize = 64 << 20 // heapArenaBytes of the Go runtime on 64-bit Linux
-	probe := new([64]byte)
-	start := uintptr(unsafe.Pointer(probe)) &^ (arenaSize - 1)
-	unix.Syscall(unix.SYS_MADVISE, start, arenaSize, unix.MADV_DONTFORK)
-	runtime.KeepAlive(probe)
+// withoutMemory keeps the supervisor's memory out of the child (madvise(2), MADV_DONTFORK): all that
+// is writable and private but the child's own block and stack, and the memory of argv, which the
+// child overwrites. PID 1 never executes another program, and would else hold a copy of what the
+// supervisor knows; and each page that both have costs the supervisor a fault when it writes to it
+// next. What is mapped between this and the clone is copied, which is harmless: the child touches
+// none of it. Children that the os package makes share memory until they execute and do not care.
+func withoutMemory(own uintptr) {
+	if withCgo {
+		return
+	}
+	maps, err := os.ReadFile("/proc/self/maps")
+	if err != nil {
+		return
+	}
+	for line := range bytes.Lines(maps) {
+		start, end, rest, ok := mapping(line)
+		if !ok || !bytes.HasPrefix(rest, []byte("rw-p")) || bytes.HasSuffix(rest, []byte("[stack]\n")) || start <= own && own < end {
+			continue
+		}
+		unix.Syscall(unix.SYS_MADVISE, start, end-start, unix.MADV_DONTFORK)
+	}
+}
+
+// mapping reads the addresses of a line of /proc/PID/maps (proc_pid_maps(5)).
+func mapping(line []byte) (start, end uintptr, rest []byte, ok bool) {
+	addresses, rest, _ := bytes.Cut(line, []byte(" "))
+	from, to, _ := bytes.Cut(addresses, []byte("-"))
+	first, err := strconv.ParseUint(string(from), 16, 64)
+	if err != nil {
+		return 0, 0, nil, false
+	}
+	last, err := strconv.ParseUint(string(to), 16, 64)
+	return uintptr(first), uintptr(last), rest, err == nil
 }
 
 // takeDescriptors fills in the numbers of the child's descriptors, each moved above all numbers
