@@ -3,7 +3,6 @@ package sandbox
 import (
 	"os"
 	"os/signal"
-	"runtime"
 	"strconv"
 	"strings"
 
@@ -27,6 +26,7 @@ func forwardSignals(payload *os.File, t *terminal) {
 	go func() {
 		caught := make(chan os.Signal, 64)
 		signal.Notify(caught, forwarded()...)
+		t.resize() // it may have changed before
 		for sig := range caught {
 			forwardOne(payload, sig.(unix.Signal), t)
 		}
@@ -52,10 +52,11 @@ func forwardOne(payload *os.File, sig unix.Signal, t *terminal) {
 	case sig == unix.SIGTSTP:
 		// Stop with the payload, as one job; the outer shell continues both.
 		signalGroup(payload, unix.SIGSTOP)
-		unix.Kill(unix.Getpid(), unix.SIGSTOP)
+		t.suspend(func() { unix.Kill(unix.Getpid(), unix.SIGSTOP) })
 	case sig == unix.SIGCONT:
-		t.raw()
+		t.resume()
 		signalGroup(payload, sig)
+	case sig != unix.SIGHUP && toGroup[sig] && t.interrupt(sig):
 	case toGroup[sig]:
 		signalGroup(payload, sig)
 	default:
@@ -65,26 +66,26 @@ func forwardOne(payload *os.File, sig unix.Signal, t *terminal) {
 
 // signalPayload signals the payload's process by its pidfd, which never means another one.
 func signalPayload(payload *os.File, sig unix.Signal) {
-	unix.PidfdSendSignal(int(payload.Fd()), sig, nil, 0)
-	runtime.KeepAlive(payload)
+	control(payload, func(pidfd int) { unix.PidfdSendSignal(pidfd, sig, nil, 0) })
 }
 
 // signalGroup signals the process group that the payload leads. Kernels before 6.9 cannot do that
 // by pidfd.
 func signalGroup(payload *os.File, sig unix.Signal) {
-	defer runtime.KeepAlive(payload)
-	err := unix.PidfdSendSignal(int(payload.Fd()), sig, nil, unix.PIDFD_SIGNAL_PROCESS_GROUP)
-	if err != unix.EINVAL {
-		return
-	}
-	if pid := pidOf(payload); pid > 0 {
-		unix.Kill(-pid, sig)
-	}
+	control(payload, func(pidfd int) {
+		err := unix.PidfdSendSignal(pidfd, sig, nil, unix.PIDFD_SIGNAL_PROCESS_GROUP)
+		if err != unix.EINVAL {
+			return
+		}
+		if pid := pidOf(pidfd); pid > 0 {
+			unix.Kill(-pid, sig)
+		}
+	})
 }
 
 // pidOf reads the process behind a pidfd from /proc/self/fdinfo (pidfd_open(2)); -1 when it is gone.
-func pidOf(pidfd *os.File) int {
-	data, err := os.ReadFile("/proc/self/fdinfo/" + strconv.Itoa(int(pidfd.Fd())))
+func pidOf(pidfd int) int {
+	data, err := os.ReadFile("/proc/self/fdinfo/" + strconv.Itoa(pidfd))
 	if err != nil {
 		return -1
 	}

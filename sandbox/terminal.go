@@ -1,56 +1,98 @@
 package sandbox
 
 import (
-	"io"
+	"errors"
 	"os"
 	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
-	"golang.org/x/term"
 )
 
 // terminal joins the caller's terminal and the sandbox's own. The payload never holds a descriptor
 // of the caller's: whoever has one can read from it, and can type into it (TIOCSTI).
+//
+// The caller's terminal is shared: with the shell that started this job, which owns it while the
+// job is in the background, and with the other programs of the same pipeline. So its modes are set
+// and its keys are read only after a look at who has it.
 type terminal struct {
 	master *os.File
-	outer  *os.File // the caller's terminal: keys come from here, sizes are its
-	// makeRaw says that the caller's terminal is to be raw, so that the inner one does all editing.
-	makeRaw bool
-	mutex   sync.Mutex
-	saved   *term.State
-	drained chan struct{}
+	outer  *os.File // the caller's terminal: keys come from here, sizes are its; nil where there is none
+	screen *os.File // takes what the payload writes to its terminal; nil where nothing can
+	opened *os.File // the one of these that is this program's own
+	usage  usage
+
+	mutex     sync.Mutex
+	saved     unix.Termios  // the caller's modes
+	set       *unix.Termios // what replaced them; nil while they are in force
+	listening bool          // keys are the payload's
+	over      bool
+
+	echo  echo
+	wake  int           // an eventfd, written at the end
+	shown chan struct{} // toScreen has ended
+	typed chan struct{} // fromKeys has ended
 }
+
+// usage is how much of the caller's terminal the payload has.
+type usage int
+
+const (
+	// whole: input and output. The caller's is raw, and the inner terminal does all editing.
+	whole usage = iota
+	// inLines: input alone, as in `sbx run -- make | less`. The caller's edits lines and makes signals,
+	// and a pager beside the payload may take it.
+	inLines
+	// onDemand: output alone, as in `git log | sbx run -- less`. Keys are another program's, until the
+	// payload opens /dev/tty and wants single keys.
+	onDemand
+)
+
+// glance is how often modes that nobody reports are looked at, where they matter.
+const glance = 50 * time.Millisecond
 
 // relay starts to copy both ways. It is nil where the payload has no terminal.
 func relay(terminals [3]bool, streams Streams, master *os.File) *terminal {
 	if master == nil {
 		return nil
 	}
-	t := &terminal{master: master, drained: make(chan struct{})}
-	in, out := terminals[0], terminals[1] || terminals[2]
-	sink := streams.Stdout
+	t := &terminal{master: pollable(master), usage: usageOf(terminals)}
+	if t.usage != whole {
+		t.opened = openTTY()
+	}
+	t.screen, t.outer = t.opened, t.opened
 	switch {
 	case terminals[1]:
+		t.screen = streams.Stdout
 	case terminals[2]:
-		sink = streams.Stderr
-	default:
-		sink = openTTY()
+		t.screen = streams.Stderr
 	}
-	t.outer = streams.Stdin
-	if !in {
-		t.outer = openTTY()
+	switch {
+	case terminals[0]:
+		t.outer = streams.Stdin
+	case t.outer == nil:
+		t.outer = t.screen
 	}
-	t.makeRaw = out
-	if !t.makeRaw {
-		muteEcho(master)
-	}
-	t.raw()
-	go t.toScreen(sink)
-	if t.outer != nil {
-		go t.fromKeys()
-	}
+	t.begin()
 	return t
+}
+
+func usageOf(terminals [3]bool) usage {
+	switch {
+	case !terminals[0]:
+		return onDemand
+	case !terminals[1]:
+		return inLines
+	}
+	return whole
+}
+
+func (t *terminal) begin() {
+	t.wake, _ = unix.Eventfd(0, unix.EFD_CLOEXEC)
+	t.shown, t.typed = make(chan struct{}), make(chan struct{})
+	t.resume()
+	go t.toScreen()
+	go t.fromKeys()
 }
 
 // openTTY opens the caller's controlling terminal; nil where there is none.
@@ -62,85 +104,283 @@ func openTTY() *os.File {
 	return f
 }
 
-// muteEcho is for an output that goes elsewhere: the caller's terminal echoes then, and twice is
-// once too often.
-func muteEcho(master *os.File) {
-	fd := int(master.Fd())
-	if state, err := unix.IoctlGetTermios(fd, unix.TCGETS); err == nil {
-		state.Lflag &^= unix.ECHO
-		unix.IoctlSetTermios(fd, unix.TCSETS, state)
+// pollable replaces a file by one that does not block, whose reads and writes can be called off.
+func pollable(f *os.File) *os.File {
+	fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil || unix.SetNonblock(fd, true) != nil {
+		return f
+	}
+	f.Close()
+	return os.NewFile(uintptr(fd), f.Name())
+}
+
+// look brings the caller's terminal into the modes that are wanted now, and finds out whose its
+// keys are. t.mutex is held.
+func (t *terminal) look() {
+	before := t.listening
+	t.listening = false
+	if t.over || t.outer == nil || !inForeground(t.outer) {
+		return
+	}
+	now, err := unix.IoctlGetTermios(int(t.outer.Fd()), unix.TCGETS)
+	if err != nil {
+		return
+	}
+	if t.set == nil || *now != *t.set {
+		if t.usage != whole && now.Lflag&unix.ICANON == 0 {
+			return // a program beside the payload, such as a pager, has taken it
+		}
+		t.saved, t.set = *now, nil
+	}
+	want := t.wanted()
+	t.change(*now, want)
+	t.listening = t.usage != onDemand || want.Lflag&unix.ICANON == 0
+	if t.listening && !before {
+		t.fit() // a job in the background is not told of new sizes
 	}
 }
 
-// raw makes the caller's terminal raw, and remembers what it was.
-func (t *terminal) raw() {
-	if t == nil || t.outer == nil || !t.makeRaw || !inForeground(t.outer) {
+// wanted are the modes that suit what the program inside has set.
+func (t *terminal) wanted() unix.Termios {
+	if t.usage == whole {
+		return rawOf(t.saved)
+	}
+	want, inner := t.saved, t.inner()
+	switch {
+	case inner.Lflag&unix.ICANON == 0:
+		return rawOf(want)
+	case t.usage == inLines && inner.Lflag&unix.ECHO == 0: // it asks for a password
+		want.Lflag &^= unix.ECHO
+	}
+	return want
+}
+
+// change sets modes, and remembers them as the terminal took them.
+func (t *terminal) change(now, want unix.Termios) {
+	fd := int(t.outer.Fd())
+	if now != want {
+		unix.IoctlSetTermios(fd, unix.TCSETS, &want)
+	}
+	t.set = nil
+	if want != t.saved {
+		t.set, _ = unix.IoctlGetTermios(fd, unix.TCGETS)
+	}
+}
+
+// rawOf is cfmakeraw(3): no editing, no signals, no changes on the way out.
+func rawOf(modes unix.Termios) unix.Termios {
+	modes.Iflag &^= unix.IGNBRK | unix.BRKINT | unix.PARMRK | unix.ISTRIP | unix.INLCR | unix.IGNCR | unix.ICRNL | unix.IXON
+	modes.Oflag &^= unix.OPOST
+	modes.Lflag &^= unix.ECHO | unix.ECHONL | unix.ICANON | unix.ISIG | unix.IEXTEN
+	modes.Cflag = modes.Cflag&^(unix.CSIZE|unix.PARENB) | unix.CS8
+	modes.Cc[unix.VMIN], modes.Cc[unix.VTIME] = 1, 0
+	return modes
+}
+
+// inner are the modes of the sandbox's terminal: the master's end tells those of the other.
+func (t *terminal) inner() unix.Termios {
+	modes := &unix.Termios{Lflag: unix.ICANON | unix.ECHO}
+	control(t.master, func(fd int) {
+		if m, err := unix.IoctlGetTermios(fd, unix.TCGETS); err == nil {
+			modes = m
+		}
+	})
+	return *modes
+}
+
+// control calls f with a descriptor that stays open meanwhile; not at all once it is closed.
+func control(file *os.File, f func(fd int)) error {
+	raw, err := file.SyscallConn()
+	if err != nil {
+		return err
+	}
+	return raw.Control(func(fd uintptr) { f(int(fd)) })
+}
+
+// inForeground tells whether this process may use its terminal without being stopped. A terminal
+// that does not control this session stops nobody.
+func inForeground(tty *os.File) bool {
+	group, err := unix.IoctlGetInt(int(tty.Fd()), unix.TIOCGPGRP)
+	return err == unix.ENOTTY || err == nil && group == unix.Getpgrp()
+}
+
+// giveBack puts the caller's modes into force, unless somebody else has the terminal by now.
+// t.mutex is held.
+func (t *terminal) giveBack() {
+	if t.set == nil || !inForeground(t.outer) {
+		return
+	}
+	fd := int(t.outer.Fd())
+	now, err := unix.IoctlGetTermios(fd, unix.TCGETS)
+	if err != nil || t.usage != whole && *now != *t.set {
+		return
+	}
+	unix.IoctlSetTermios(fd, unix.TCSETS, &t.saved)
+	t.set = nil
+}
+
+// suspend calls stop, which stops this process, with the caller's modes in force. Nobody is in the
+// midst of reading keys then, which would stop the process again when it goes on in the background.
+func (t *terminal) suspend(stop func()) {
+	if t != nil {
+		t.mutex.Lock()
+		defer t.mutex.Unlock()
+		t.giveBack()
+		t.listening = false
+	}
+	stop()
+}
+
+// resume takes the terminal, where this process is in the foreground.
+func (t *terminal) resume() {
+	if t == nil {
 		return
 	}
 	t.mutex.Lock()
 	defer t.mutex.Unlock()
-	state, err := term.MakeRaw(int(t.outer.Fd()))
-	if err == nil && t.saved == nil {
-		t.saved = state
-	}
-}
-
-// inForeground tells whether this process may set modes of its terminal without being stopped.
-func inForeground(tty *os.File) bool {
-	group, err := unix.IoctlGetInt(int(tty.Fd()), unix.TIOCGPGRP)
-	return err == nil && group == unix.Getpgrp()
+	t.look()
 }
 
 // resize gives the sandbox's terminal the size of the caller's.
 func (t *terminal) resize() {
-	if t == nil || t.outer == nil {
+	if t == nil {
 		return
 	}
-	if size, err := unix.IoctlGetWinsize(int(t.outer.Fd()), unix.TIOCGWINSZ); err == nil {
-		unix.IoctlSetWinsize(int(t.master.Fd()), unix.TIOCSWINSZ, size)
+	t.mutex.Lock()
+	defer t.mutex.Unlock()
+	if !t.over && t.outer != nil {
+		t.fit()
 	}
 }
 
-// toScreen copies until the last process inside has closed the terminal (EIO).
-func (t *terminal) toScreen(sink *os.File) {
-	defer close(t.drained)
-	if sink == nil {
-		io.Copy(io.Discard, t.master)
-		return
+func (t *terminal) fit() {
+	size, err := unix.IoctlGetWinsize(int(t.outer.Fd()), unix.TIOCGWINSZ)
+	if err == nil {
+		control(t.master, func(fd int) { unix.IoctlSetWinsize(fd, unix.TIOCSWINSZ, size) })
 	}
-	io.Copy(onlyWriter{sink}, onlyReader{t.master})
 }
 
-// fromKeys copies what is typed. Where another program of the same pipeline has taken the terminal
-// (a pager, which makes it non-canonical), the keys are that one's.
-func (t *terminal) fromKeys() {
-	buf := make([]byte, 4096)
+// interrupt gives a signal that the caller's terminal made to those who would have got it: the
+// group in the foreground of the inner one, which a shell inside may have changed.
+func (t *terminal) interrupt(sig unix.Signal) bool {
+	if t == nil {
+		return false
+	}
+	err := unix.ENOTTY
+	control(t.master, func(fd int) {
+		if group, failed := unix.IoctlGetInt(fd, unix.TIOCGPGRP); failed == nil && group > 0 {
+			_, _, err = unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.TIOCSIG, uintptr(sig))
+		}
+	})
+	return err == 0
+}
+
+// toScreen copies until the last process inside has closed the terminal (EIO). It reads on where
+// the screen takes no more, since the payload would otherwise wait for ever.
+func (t *terminal) toScreen() {
+	defer close(t.shown)
+	buf := make([]byte, 32<<10)
 	for {
-		if !t.makeRaw && !t.ours() {
-			continue
+		if t.usage == inLines {
+			t.master.SetReadDeadline(t.echo.deadline())
 		}
-		n, err := t.outer.Read(buf)
-		if n > 0 {
-			t.master.Write(buf[:n])
-		}
+		n, err := t.master.Read(buf)
 		if err != nil {
+			t.show(t.echo.giveUp())
+			if errors.Is(err, os.ErrDeadlineExceeded) {
+				continue
+			}
 			return
 		}
+		t.show(t.echo.strip(buf[:n]))
 	}
 }
 
-// ours waits until there is something to read and tells whether it is for the payload.
-func (t *terminal) ours() bool {
-	fds := []unix.PollFd{{Fd: int32(t.outer.Fd()), Events: unix.POLLIN}}
-	if n, err := unix.Poll(fds, -1); err != nil || n == 0 {
-		return false
+// show writes to the screen. Another program may have made it non-blocking, for all.
+func (t *terminal) show(out []byte) {
+	for len(out) > 0 && t.screen != nil {
+		n, err := t.screen.Write(out)
+		out = out[n:]
+		switch {
+		case errors.Is(err, unix.EAGAIN):
+			unix.Poll([]unix.PollFd{{Fd: int32(t.screen.Fd()), Events: unix.POLLOUT}}, -1)
+		case err != nil:
+			t.screen = nil
+		}
 	}
-	state, err := unix.IoctlGetTermios(int(t.outer.Fd()), unix.TCGETS)
-	if err == nil && state.Lflag&unix.ICANON == 0 {
-		time.Sleep(50 * time.Millisecond)
-		return false
+}
+
+// fromKeys copies what is typed for the payload, until the end or until the terminal is hung up.
+func (t *terminal) fromKeys() {
+	defer close(t.typed)
+	if t.outer == nil {
+		return
 	}
-	return true
+	buf := make([]byte, 4096)
+	for t.await() {
+		keys, err := t.keys(buf)
+		if err != nil {
+			time.Sleep(glance)
+		}
+		t.master.Write(keys)
+	}
+	t.master.Write(t.line(nil)) // where a terminal was hung up, reads find the end of the input
+}
+
+// await waits until it is worth to look: until there are keys, or for a glance where they are not
+// the payload's or the modes of the inner terminal matter. It is false at the end.
+func (t *terminal) await() bool {
+	t.mutex.Lock()
+	listening := t.listening
+	t.mutex.Unlock()
+	fds := []unix.PollFd{{Fd: int32(t.wake), Events: unix.POLLIN}, {Fd: int32(t.outer.Fd())}}
+	timeout := int(glance.Milliseconds())
+	if listening {
+		fds[1].Events = unix.POLLIN
+	}
+	if listening && t.usage == whole {
+		timeout = -1
+	}
+	unix.Poll(fds, timeout)
+	return fds[0].Revents == 0 && fds[1].Revents&(unix.POLLHUP|unix.POLLERR|unix.POLLNVAL) == 0
+}
+
+// keys reads what there is to read, if it is for the payload.
+func (t *terminal) keys(buf []byte) ([]byte, error) {
+	t.mutex.Lock()
+	defer t.mutex.Unlock()
+	t.look()
+	if !t.listening || !readable(t.outer) {
+		return nil, nil
+	}
+	n, err := unix.Read(int(t.outer.Fd()), buf)
+	if err != nil {
+		return nil, err
+	}
+	if t.set != nil && t.set.Lflag&unix.ICANON == 0 {
+		return buf[:n], nil
+	}
+	return t.line(buf[:n]), nil
+}
+
+func readable(tty *os.File) bool {
+	fds := []unix.PollFd{{Fd: int32(tty.Fd()), Events: unix.POLLIN}}
+	n, err := unix.Poll(fds, 0)
+	return err == nil && n > 0
+}
+
+// line is what the inner terminal has to get for a line that the caller's has edited. One that ends
+// without a newline was ended by Ctrl-D, which at the start of a line is the end of the input.
+func (t *terminal) line(keys []byte) []byte {
+	inner := t.inner()
+	if inner.Lflag&unix.ECHO != 0 {
+		t.echo.expect(echoOf(keys, inner))
+	}
+	eof := inner.Cc[unix.VEOF]
+	if inner.Lflag&unix.ICANON != 0 && eof != 0 && (len(keys) == 0 || keys[len(keys)-1] != '\n') {
+		return append(keys[:len(keys):len(keys)], eof)
+	}
+	return keys
 }
 
 // end shows what is left and gives the caller's terminal back as it was.
@@ -148,16 +388,108 @@ func (t *terminal) end() {
 	if t == nil {
 		return
 	}
-	<-t.drained
+	unix.Write(t.wake, []byte{1, 0, 0, 0, 0, 0, 0, 0})
+	t.master.SetWriteDeadline(time.Now())
+	<-t.typed
+	<-t.shown
 	t.mutex.Lock()
 	defer t.mutex.Unlock()
-	if t.saved != nil {
-		term.Restore(int(t.outer.Fd()), t.saved)
-	}
+	t.giveBack()
+	t.over, t.set = true, nil
 	t.master.Close()
+	t.opened.Close()
+	unix.Close(t.wake)
 }
 
-// onlyReader and onlyWriter keep io.Copy from splice(2), which a terminal does not take.
-type onlyReader struct{ io.Reader }
+// echo takes the inner terminal's echo of whole lines out of its output: the caller's terminal has
+// shown them already. The inner one's ECHO is left alone, as it tells when a password is asked for.
+type echo struct {
+	mutex sync.Mutex
+	lines [][]byte // that are to come, in order
+	held  int      // bytes of the first that have come
+	until time.Time
+}
 
-type onlyWriter struct{ io.Writer }
+// echoTime is far more than the echo of a line takes; after it, the same text is not an echo.
+const echoTime = 500 * time.Millisecond
+
+func (e *echo) expect(line []byte) {
+	e.mutex.Lock()
+	defer e.mutex.Unlock()
+	if len(line) > 0 {
+		e.lines, e.until = append(e.lines, line), time.Now().Add(echoTime)
+	}
+}
+
+// strip is out without what is an echo. The start of one is held back until more is known.
+func (e *echo) strip(out []byte) []byte {
+	e.mutex.Lock()
+	defer e.mutex.Unlock()
+	if len(e.lines) == 0 {
+		return out
+	}
+	var rest []byte
+	if time.Now().After(e.until) {
+		rest = e.drop()
+	}
+	for _, b := range out {
+		rest = e.next(rest, b)
+	}
+	return rest
+}
+
+// next appends what b decides about to rest.
+func (e *echo) next(rest []byte, b byte) []byte {
+	if len(e.lines) > 0 && b != e.lines[0][e.held] {
+		rest, e.held = append(rest, e.lines[0][:e.held]...), 0
+	}
+	if len(e.lines) == 0 || b != e.lines[0][e.held] {
+		return append(rest, b)
+	}
+	if e.held++; e.held == len(e.lines[0]) {
+		e.lines, e.held = e.lines[1:], 0
+	}
+	return rest
+}
+
+// deadline is when to give up what is held back; zero where there is nothing.
+func (e *echo) deadline() time.Time {
+	e.mutex.Lock()
+	defer e.mutex.Unlock()
+	if e.held == 0 {
+		return time.Time{}
+	}
+	return time.Now().Add(glance)
+}
+
+// giveUp returns what is held back, which was no echo.
+func (e *echo) giveUp() []byte {
+	e.mutex.Lock()
+	defer e.mutex.Unlock()
+	return e.drop()
+}
+
+func (e *echo) drop() []byte {
+	var held []byte
+	if len(e.lines) > 0 {
+		held = e.lines[0][:e.held]
+	}
+	e.lines, e.held = nil, 0
+	return held
+}
+
+// echoOf is how a terminal with these modes echoes a line.
+func echoOf(line []byte, modes unix.Termios) []byte {
+	var out []byte
+	for _, b := range line {
+		switch {
+		case b == '\n' && modes.Oflag&unix.OPOST != 0 && modes.Oflag&unix.ONLCR != 0:
+			out = append(out, '\r', '\n')
+		case (b < ' ' && b != '\n' && b != '\t' || b == 0x7f) && modes.Lflag&unix.ECHOCTL != 0:
+			out = append(out, '^', b^0x40)
+		default:
+			out = append(out, b)
+		}
+	}
+	return out
+}
