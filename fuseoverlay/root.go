@@ -242,7 +242,7 @@ func (b *builder) remount(do string, attr uint64, mounts []Submount) {
 			slot = "submount"
 			b.add(userns.OpenAt(do, treeSlot, m.Path, userns.How{Flags: unix.O_PATH, Resolve: insideRoot}).To(slot))
 		}
-		b.add(userns.Dup(do, slot, mountFD),
+		b.add(userns.DupTo(do, slot, mountFD),
 			userns.Mount(do, "", "/proc/self/fd/"+decimal(mountFD), "", flags|m.Flags))
 		if m.Path != "." {
 			b.close(do, slot)
@@ -403,7 +403,7 @@ func (b *builder) lockProc(proc string) {
 			userns.CloneTree(do, "part", true).To(treeSlot).Unless("part", unix.ENOENT))
 		if b.root.OldKernel {
 			b.add(userns.MoveMount(do, treeSlot, "part").Unless("part", unix.ENOENT),
-				userns.Dup(do, treeSlot, mountFD).Unless("part", unix.ENOENT),
+				userns.DupTo(do, treeSlot, mountFD).Unless("part", unix.ENOENT),
 				userns.Mount(do, "", "/proc/self/fd/"+decimal(mountFD), "", unix.MS_REMOUNT|unix.MS_BIND|unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC).Unless("part", unix.ENOENT))
 			continue
 		}

@@ -1,7 +1,6 @@
 package harden
 
 import (
-	"encoding/binary"
 	"fmt"
 	"maps"
 	"slices"
@@ -50,18 +49,6 @@ func compile(policy Policy, arch Arch, foreign Action) ([]unix.SockFilter, error
 		return nil, fmt.Errorf("seccomp policy %q: %d instructions, the kernel takes %d", policy.Name, len(a.reversed), unix.BPF_MAXINSNS)
 	}
 	return a.finish(), nil
-}
-
-// Encode is the program as the array of struct sock_filter that the kernel reads: 8 bytes an instruction, in
-// the little-endian order of both architectures.
-func Encode(filter []unix.SockFilter) []byte {
-	out := make([]byte, 0, 8*len(filter))
-	for _, in := range filter {
-		out = binary.LittleEndian.AppendUint16(out, in.Code)
-		out = append(out, in.Jt, in.Jf)
-		out = binary.LittleEndian.AppendUint32(out, in.K)
-	}
-	return out
 }
 
 // A decision is what is left of the rules for one system call: those with conditions, in order, then the

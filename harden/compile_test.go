@@ -257,13 +257,6 @@ func TestCallOfOtherArchitecture(t *testing.T) {
 	}
 }
 
-func TestEncode(t *testing.T) {
-	got := Encode([]unix.SockFilter{{Code: 0x0115, Jt: 1, Jf: 2, K: 0x12345678}})
-	if want := "\x15\x01\x01\x02\x78\x56\x34\x12"; string(got) != want {
-		t.Errorf("%x", got)
-	}
-}
-
 // FuzzCompile lets the bytes choose a policy and calls, and compares the program with the policy.
 func FuzzCompile(f *testing.F) {
 	random := rand.New(rand.NewPCG(1, 2))

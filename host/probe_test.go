@@ -28,6 +28,15 @@ func TestProbesOfThisMachine(t *testing.T) {
 	}
 }
 
+// What later versions will ask is asked already.
+func TestComingProbes(t *testing.T) {
+	for _, p := range Coming() {
+		if f := p.Ask(); f.Status == "" || f.Found == "" || f.Means == "" {
+			t.Errorf("finding that says too little: %+v", f)
+		}
+	}
+}
+
 // This machine runs the tests of sandboxes, so what these need must be found here.
 func TestThisMachineCanRun(t *testing.T) {
 	if findings := Run(context.Background()); !CanRun(findings) {
@@ -96,7 +105,8 @@ func TestProbesReadOtherMachines(t *testing.T) {
 		{"no AppArmor", AppArmorUserns, nil, OK, "not restricted", ""},
 		{"Debian 10", UsernsClone, debian10, Missing, "0", "sudo sysctl -w kernel.unprivileged_userns_clone=1"},
 		{"Debian 10", KernelVersion, debian10, Missing, "4.19", ""},
-		{"Ubuntu 20.04", KernelVersion, text("/proc/sys/kernel/osrelease", "5.4.0-150-generic"), Weaker, "5.4", ""},
+		{"Ubuntu 20.04", KernelVersion, text("/proc/sys/kernel/osrelease", "5.4.0-150-generic"), Missing, "5.4", ""},
+		{"Debian 11", KernelVersion, text("/proc/sys/kernel/osrelease", "5.10.0-28-amd64"), Weaker, "5.10", ""},
 		{"Debian 12", KernelVersion, text("/proc/sys/kernel/osrelease", "6.1.0-18-amd64"), OK, "6.1", ""},
 		{"switched off", MaxUserNamespaces, text("/proc/sys/user/max_user_namespaces", "0\n"), Missing, "0", "sudo sysctl -w user.max_user_namespaces=15000"},
 		{"Fedora", SELinux, fedora, OK, "with rules", ""},

@@ -16,9 +16,9 @@ import (
 var (
 	KernelVersion  = &Probe{Name: "kernel", What: "kernel version", Required: true, run: probeKernel}
 	MountSetattr   = &Probe{Name: "mount-setattr", What: "mount_setattr (5.12)", run: probeMountSetattr}
-	CloseRange     = &Probe{Name: "close-range", What: "close_range with CLOSE_RANGE_CLOEXEC (5.11)", run: probeCloseRange}
-	Openat2        = &Probe{Name: "openat2", What: "openat2 (5.6)", run: probeOpenat2}
-	NewMountAPI    = &Probe{Name: "new-mount-api", What: "fsopen, open_tree, move_mount (5.2)", run: probeNewMountAPI}
+	CloseRange     = &Probe{Name: "close-range", What: "close_range (5.9)", Required: true, run: probeCloseRange}
+	Openat2        = &Probe{Name: "openat2", What: "openat2 (5.6)", Required: true, run: probeOpenat2}
+	NewMountAPI    = &Probe{Name: "new-mount-api", What: "fsopen, open_tree, move_mount (5.2)", Required: true, run: probeNewMountAPI}
 	TimeNamespace  = &Probe{Name: "time-namespace", What: "time namespaces (5.6)", run: probeTimeNamespace}
 	FreshProc      = &Probe{Name: "fresh-proc", What: "a fresh proc in a user namespace", run: probeFreshProc}
 	Overlay        = &Probe{Name: "overlay", What: "overlay in a user namespace (5.11)", run: probeOverlay}
@@ -27,8 +27,9 @@ var (
 	HiddenProcesses = &Probe{Name: "hidepid", What: "hidepid on /proc", run: probeHidepid}
 )
 
-// oldest is the first kernel with all that has no fallback in sbx: CLONE_PIDFD is of 5.2, pidfd_open of 5.3.
-const oldestMajor, oldestMinor = 5, 4
+// oldest is the first kernel with all that has no fallback in sbx: the new mount API is of 5.2, openat2 of 5.6,
+// close_range of 5.9.
+const oldestMajor, oldestMinor = 5, 9
 
 func probeKernel(e *Env) Finding {
 	release, there := e.text("/proc/sys/kernel/osrelease")
@@ -57,8 +58,8 @@ func probeMountSetattr(*Env) Finding {
 
 // probeCloseRange closes nothing: no descriptor has the highest number.
 func probeCloseRange(*Env) Finding {
-	if err := unix.CloseRange(0xffffffff, 0xffffffff, unix.CLOSE_RANGE_CLOEXEC); err != nil {
-		return weaker(err.Error(), "descriptors are closed one by one", "")
+	if err := unix.CloseRange(0xffffffff, 0xffffffff, 0); err != nil {
+		return missing(err.Error(), "descriptors of the host could reach a sandbox, so none is started", "")
 	}
 	return ok("present", "no descriptor of the host reaches a sandbox")
 }
@@ -66,7 +67,7 @@ func probeCloseRange(*Env) Finding {
 func probeOpenat2(*Env) Finding {
 	fd, err := unix.Openat2(unix.AT_FDCWD, "/", &unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_NO_SYMLINKS})
 	if err != nil {
-		return weaker(err.Error(), "paths are walked step by step, so that a symlink cannot lead out", "")
+		return missing(err.Error(), "a symlink could lead out of a sandbox's root, so none is started", "")
 	}
 	unix.Close(fd)
 	return ok("present", "paths are opened without following symlinks out of a root")
@@ -78,7 +79,7 @@ func probeNewMountAPI(*Env) Finding {
 		unix.Close(fd)
 	}
 	if absent(err) {
-		return weaker("absent", "mounts are made by mount(2)", "")
+		return missing("absent", "mounts are made by descriptor, and cannot be here", "")
 	}
 	return ok("present", "mounts can be made by descriptor")
 }

@@ -112,8 +112,8 @@ func landlockSteps(s *Spec) []userns.Step {
 	}
 	steps := []userns.Step{
 		userns.LandlockRules(do, wall.Files, wall.Scopes, "landlock"),
-		userns.Open(do, "/", userns.How{Flags: unix.O_PATH}).To("root"),
-		userns.Dup(do, "root", rootFD),
+		userns.Open(do, "/", userns.How{Flags: unix.O_PATH}).To("landlock.root"),
+		userns.DupTo(do, "landlock.root", rootFD),
 		userns.LandlockAllow(do, "landlock", wall.Files, rootFD),
 	}
 	for fd, rights := range s.Streams {

@@ -2,7 +2,6 @@ package sandbox
 
 import (
 	"errors"
-	"fmt"
 	"os"
 	"slices"
 	"strings"
@@ -27,7 +26,7 @@ func resolveIDs(s *Spec, account host.Account, user profiles.User, groups profil
 		}
 		s.Level.lower(profiles.LevelSingleID, why)
 	case err != nil:
-		return fmt.Errorf("finding sub-ids of %s: %w", account.Name, err)
+		return err
 	default:
 		s.IDs.Maps.UIDHelper, s.IDs.Maps.GIDHelper = helpers[0], helpers[1]
 	}

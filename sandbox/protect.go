@@ -96,8 +96,9 @@ func (l *layout) protectPlace(s *Spec, path string) bool {
 	place := Place{Path: real}
 	for _, v := range l.views(real) {
 		l.pinAbove(v)
-		l.bind(real, v.target, false)
-		place.Targets = append(place.Targets, v.target)
+		if l.bind(real, v.target, false) == nil { // else it has gone since, and there is nothing to cover
+			place.Targets = append(place.Targets, v.target)
+		}
 	}
 	s.Project.Protected = append(s.Project.Protected, place)
 	return len(place.Targets) > 0

@@ -492,17 +492,9 @@ func resolveCommand(s *Spec, r *Request, home string, folders, variables []strin
 	}
 	slices.Sort(s.EnvNames)
 	if len(s.Command) == 0 {
-		s.Command = []string{cmpShell(r.Account.Shell)}
+		s.Command = []string{r.Account.Shell}
 	}
 	s.Attempts = attempts(s.Command[0], env["PATH"])
-}
-
-// cmpShell is the shell of somebody whose passwd line names none.
-func cmpShell(shell string) string {
-	if shell == "" {
-		return "/bin/sh"
-	}
-	return shell
 }
 
 // attempts are the paths of a command, in the order in which execvp(3) tries them.

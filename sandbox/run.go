@@ -3,7 +3,6 @@ package sandbox
 import (
 	"errors"
 	"fmt"
-
 	"path/filepath"
 	"sync/atomic"
 	"time"

@@ -49,7 +49,7 @@ type Spec struct {
 	Project Project `json:"project"`
 	Level   Level   `json:"level"`
 	// Grants are what the profile asks for beyond the default sandbox.
-	Grants []Grant `json:"grants"`
+	Grants []Grant `json:"grants,omitempty"`
 }
 
 // Clocks are what the host's clocks show, in whole seconds, when the spec is made.
@@ -94,11 +94,11 @@ type Project struct {
 	Dir    string          `json:"dir"`
 	Access profiles.Access `json:"access"`
 	// Protected are the places that the host executes later, as they are covered in this run.
-	Protected []Place `json:"protected"`
+	Protected []Place `json:"protected,omitempty"`
 	// GitReadOnly says that the project has a .git that is covered.
 	GitReadOnly bool `json:"git_read_only"`
 	// Hidden are the paths of the project that are covered.
-	Hidden []Place `json:"hidden"`
+	Hidden []Place `json:"hidden,omitempty"`
 }
 
 // Place is a path of the project, and where it is seen inside: a second mount of the project, or of

@@ -82,7 +82,7 @@ func newWatch(s *Spec, before snapshot, notify func(string)) *watch {
 	if len(w.places) == 0 {
 		return nil
 	}
-	// The default action of both is to end the process, so they must be caught first.
+	// Before a signal is asked for, it has to be caught: one that comes too early is lost.
 	w.events = make(chan os.Signal, 2)
 	signal.Notify(w.events, fileSignal, gitSignal)
 	w.arm()

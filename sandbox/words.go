@@ -22,9 +22,12 @@ func (s *Spec) Words() []Line {
 	}
 	lines = append(lines, s.fileWords()...)
 	lines = append(lines, Line{"environment", strings.Join(s.EnvNames, " ")},
+		Line{"host name", s.Hostname},
 		Line{"system calls", "seccomp filter " + s.Harden.Seccomp},
+		Line{"opening files", s.landlockWords()},
 		Line{"limits", s.limitWords()},
-		Line{"level", strings.Join(append([]string{string(s.Level.Name)}, s.Level.Why...), "; ")})
+		Line{"level", strings.Join(append([]string{string(s.Level.Name)}, s.Level.Why...), "; ")},
+		Line{"level required", string(s.Level.Require)})
 	for _, w := range s.Level.Warnings {
 		lines = append(lines, Line{"warning", w})
 	}
@@ -51,6 +54,13 @@ func (s *Spec) networkWords() string {
 		return "the host's own, its loopback included"
 	}
 	return "none but a loopback of its own"
+}
+
+func (s *Spec) landlockWords() string {
+	if s.Harden.Landlock.Files == 0 {
+		return "as the mounts allow; this kernel has no Landlock"
+	}
+	return fmt.Sprintf("below the sandbox's own root alone (Landlock ABI %d)", s.Harden.Landlock.ABI)
 }
 
 func (s *Spec) limitWords() string {

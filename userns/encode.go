@@ -25,7 +25,7 @@ type rawStep struct {
 // rawList says where in the arena a list of steps lies.
 type rawList struct{ offset, count uintptr }
 
-// plan memory: the arena is mapped before the clone and shared with the child, so that addresses
+// The arena is mapped before the clone and shared with the child, so that addresses
 // agree and the plan can be written while the child is being made. It lies outside the Go heap: no
 // garbage collector moves or frees what it points to. What the payload supplies is in it as bytes
 // only, and the payload's own process loses it with execve.
@@ -221,10 +221,7 @@ func (e *encoder) memory(a *Arg) (int, error) {
 		return offset, err
 	}
 	return e.once(identity{address: unsafe.Pointer(a.more)}, func() (int, error) {
-		switch a.kind {
-		case argBuffer:
-			return e.grow(int(a.num))
-		case argVector:
+		if a.kind == argVector {
 			return e.vector(a.more.list)
 		}
 		return e.words(a.more.words)
@@ -246,6 +243,9 @@ func (e *encoder) words(words []Arg) (int, error) {
 		return 0, err
 	}
 	for i := range words {
+		if words[i].kind == argSlot {
+			return 0, errors.New("a slot cannot be part of an array: its content is not known yet")
+		}
 		value, err := e.arg(&words[i])
 		if err != nil {
 			return 0, err

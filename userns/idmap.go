@@ -11,17 +11,23 @@ import (
 )
 
 // Range is one line of an id map: user_namespaces(7).
-type Range struct{ Inside, Outside, Count uint32 }
+type Range struct {
+	Inside  uint32 `json:"inside"`
+	Outside uint32 `json:"outside"`
+	Count   uint32 `json:"count"`
+}
 
 // Maps are the id maps of a new user namespace.
 type Maps struct {
-	UID, GID []Range
+	UID []Range `json:"uid"`
+	GID []Range `json:"gid"`
 	// UIDHelper and GIDHelper are paths of newuidmap(1) and newgidmap(1). Empty: the supervisor
 	// writes the maps itself, which the kernel allows for one id, the caller's own, or to root.
-	UIDHelper, GIDHelper string
+	UIDHelper string `json:"uid_helper,omitempty"`
+	GIDHelper string `json:"gid_helper,omitempty"`
 	// DenySetgroups forbids setgroups(2) inside; the kernel asks for it before an unprivileged
 	// process may write a gid map itself.
-	DenySetgroups bool
+	DenySetgroups bool `json:"deny_setgroups,omitempty"`
 }
 
 // MapError is an id map that could not be written.

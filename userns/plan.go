@@ -146,7 +146,6 @@ const (
 	argSlot                  // the content of a slot
 	argString                // the address of a NUL-terminated string
 	argBytes                 // the address of these bytes
-	argBuffer                // the address of zeroed memory that the kernel may write to
 	argWords                 // the address of an array of words, each an Arg of its own
 	argVector                // the address of a NULL-terminated array of strings
 )
@@ -194,9 +193,6 @@ func Bytes(b []byte, text string) Arg {
 	return Arg{kind: argBytes, str: string(b), more: &more{text: text}}
 }
 
-// Buffer is the address of size zeroed bytes; the same Arg used twice is the same memory.
-func Buffer(size int) Arg { return Arg{kind: argBuffer, num: uintptr(size), more: new(more)} }
-
 // Words is the address of an array of machine words, such as a struct of pointers. The same Arg
 // used twice is the same memory.
 func Words(words ...Arg) Arg { return Arg{kind: argWords, more: &more{words: words}} }
@@ -214,8 +210,6 @@ func (a Arg) String() string {
 		return strconv.QuoteToASCII(a.str)
 	case argBytes:
 		return a.more.text
-	case argBuffer:
-		return fmt.Sprintf("&[%d]", a.num)
 	case argWords:
 		return renderList(a.more.words, Arg.String)
 	case argVector:

@@ -161,12 +161,6 @@ func Rmdir(do string, dir Slot, path string) Step {
 	return step(do, unix.SYS_UNLINKAT, FromSlot(dir), Str(path), Num(unix.AT_REMOVEDIR, "AT_REMOVEDIR"))
 }
 
-// Chown gives a path below the descriptor in dir to ids of the user namespace.
-func Chown(do string, dir Slot, path string, uid, gid uint32) Step {
-	return step(do, unix.SYS_FCHOWNAT, FromSlot(dir), Str(path), Num(uintptr(uid)), Num(uintptr(gid)),
-		Num(unix.AT_SYMLINK_NOFOLLOW, "AT_SYMLINK_NOFOLLOW"))
-}
-
 // Move leaves a copy of the descriptor in from in the slot to, so that a fallback can take the place
 // of what it stands in for.
 func Move(from, to Slot) Step {
@@ -275,13 +269,11 @@ const landlockPathBeneath = 1
 // in slot: landlock_create_ruleset(2), struct landlock_ruleset_attr. Kernels before ABI 6 know no
 // scopes and take the shorter struct.
 func LandlockRules(do string, files, scopes uint64, slot Slot) Step {
-	words, size := []Arg{Num(uintptr(files)), Num(0)}, 16
+	words := []Arg{Num(uintptr(files))}
 	if scopes != 0 {
-		words, size = append(words, Num(uintptr(scopes))), 24
-	} else {
-		words, size = words[:1], 8
+		words = append(words, Num(0), Num(uintptr(scopes)))
 	}
-	return step(do, unix.SYS_LANDLOCK_CREATE_RULESET, Words(words...), Num(uintptr(size)), Num(0)).To(slot)
+	return step(do, unix.SYS_LANDLOCK_CREATE_RULESET, Words(words...), Num(uintptr(len(words)*wordSize)), Num(0)).To(slot)
 }
 
 // LandlockAllow adds a rule: these rights to the file of descriptor fd, or to all beneath it.
@@ -330,6 +322,12 @@ func ControllingTerminal(do string, slot Slot) Step {
 // Dup makes the descriptor fd a copy of the one in slot, without close-on-exec: dup2(2).
 func Dup(do string, slot Slot, fd int) Step {
 	return step(do, unix.SYS_DUP3, FromSlot(slot), Num(uintptr(fd)), Num(0))
+}
+
+// DupTo makes fd a copy of the descriptor in slot, closed on exec: for what needs a number that is
+// known before the walk.
+func DupTo(do string, slot Slot, fd int) Step {
+	return step(do, unix.SYS_DUP3, FromSlot(slot), Num(uintptr(fd)), Num(unix.O_CLOEXEC, "O_CLOEXEC"))
 }
 
 // CloseOnExec marks every descriptor from first on close-on-exec: close_range(2).

@@ -151,6 +151,9 @@ func printGrants(e *profiles.GrantError) {
 
 func printNotExecuted(e *sandbox.NotExecutedError) int {
 	message("%v", e)
+	if advice, ok := host.Advise(host.StepExec, e.Errno); ok {
+		message("%s", advice.Why)
+	}
 	if e.Folder != "" {
 		hint("the host has it in a folder that the sandbox does not show: --mount %s:ro", e.Folder)
 	}
@@ -207,6 +210,8 @@ func kindOf(s userns.Step) host.Step {
 		return host.StepSeccomp
 	case "setns":
 		return host.StepSetns
+	case "execve":
+		return host.StepExec
 	}
 	if strings.HasSuffix(s.Do, "proc") {
 		return host.StepProc
