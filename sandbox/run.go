@@ -3,6 +3,7 @@ package sandbox
 import (
 	"errors"
 	"fmt"
+	"os/signal"
 	"path/filepath"
 	"sync/atomic"
 	"time"
@@ -69,23 +70,39 @@ func (e *NotExecutedError) Status() int {
 // grace is how long a payload has between the TERM of a time limit and the KILL.
 const grace = 10 * time.Second
 
-// Prepare begins to make the first process of a sandbox with the usual namespaces, while the caller
-// still finds out what sandbox it is to be. Start takes it, or replaces it by one that fits.
-func Prepare(io Streams) *userns.Prepared {
-	return userns.Prepare(namespaces(&Spec{Network: profiles.NetNone}), io.Stdin, io.Stdout, io.Stderr)
+// Prepared is what can begin before it is known what sandbox it is to be.
+type Prepared struct {
+	first   *userns.Prepared
+	signals *caller
 }
 
-// Start makes the sandbox and starts its payload. prepared may be nil. notify hears what has to be
-// said meanwhile.
-func Start(s *Spec, io Streams, prepared *userns.Prepared, notify func(string)) (*Running, error) {
+// Prepare begins to make the first process of a sandbox with the usual namespaces, and to catch
+// signals, while the caller still finds out the rest. Start takes it, or replaces the process by one
+// that fits.
+func Prepare(streams Streams) *Prepared {
+	return &Prepared{
+		first:   userns.Prepare(namespaces(&Spec{Network: profiles.NetNone}), streams.Stdin, streams.Stdout, streams.Stderr),
+		signals: catchSignals(),
+	}
+}
+
+// Discard ends what Prepare began, where no Start follows.
+func (p *Prepared) Discard() {
+	p.first.Discard()
+	signal.Stop(p.signals.caught)
+}
+
+// Start makes the sandbox and starts its payload. notify hears what has to be said meanwhile.
+func Start(s *Spec, streams Streams, prepared *Prepared, notify func(string)) (*Running, error) {
 	r := &Running{spec: s, Level: s.Level, ended: make(chan struct{})}
 	if s.Project.Access == profiles.AccessWrite {
 		r.before = takeSnapshot(&s.Project, false)
 	}
 	r.watch = newWatch(s, r.before, notify)
+	<-prepared.signals.ready // the payload must not miss one
 	process, err := userns.Start(Compile(s), userns.Options{
-		Stdin: io.Stdin, Stdout: io.Stdout, Stderr: io.Stderr,
-		Maps: s.IDs.Maps, AtBarrier: r.watch.atBarrier(), Prepared: prepared,
+		Stdin: streams.Stdin, Stdout: streams.Stdout, Stderr: streams.Stderr,
+		Maps: s.IDs.Maps, AtBarrier: r.watch.atBarrier(), Prepared: prepared.first,
 	})
 	if err != nil {
 		r.watch.stop()
@@ -94,8 +111,9 @@ func Start(s *Spec, io Streams, prepared *userns.Prepared, notify func(string)) 
 	r.process = process
 	lowerByNotices(&r.Level, process.Notices)
 	r.watch.begin(process)
-	r.terminal = relay(s.Terminals, io, process.Files[masterSlot])
-	forwardSignals(process.Payload, r.terminal)
+	r.terminal = relay(s.Terminals, streams, process.Files[masterSlot])
+	r.terminal.resize() // a change since the size was read went unseen
+	prepared.signals.forward(process.Payload, r.terminal)
 	r.limitTime()
 	r.shrinkLater()
 	return r, nil

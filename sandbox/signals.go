@@ -6,43 +6,51 @@ import (
 	"strconv"
 	"strings"
 
-	table "github.com/rootless-containers/rootlesskit/v3/pkg/sigproxy/signal"
 	"golang.org/x/sys/unix"
 )
 
-// forwardedNames are the signals that people and programs send to a command line. Each one that is
-// caught costs up to 0.1 ms at the start, so the list is no longer than it has to be.
-var forwardedNames = []string{"HUP", "INT", "QUIT", "TERM", "USR1", "USR2", "ALRM", "TSTP", "CONT", "WINCH"}
+// forwarded are the signals that people and programs send to a command line. The list is no longer
+// than it has to be, since each one costs time at the start.
+var forwarded = []os.Signal{
+	unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM, unix.SIGUSR1, unix.SIGUSR2, unix.SIGALRM,
+	unix.SIGTSTP, unix.SIGCONT, unix.SIGWINCH,
+}
 
 // toGroup are the signals that a terminal sends to a whole process group. The payload is in a
 // session of its own, so its group would otherwise not get them.
 var toGroup = map[os.Signal]bool{unix.SIGINT: true, unix.SIGQUIT: true, unix.SIGHUP: true}
 
-// forwardSignals forwards the signals of this process to the payload, as long as this process lives.
-// It takes effect beside the payload's first steps, since the
-// Go runtime needs up to 0.1 ms for each signal that it is to catch; a signal that comes before has
-// its default action, which ends this process and the sandbox with it.
-func forwardSignals(payload *os.File, t *terminal) {
+// caller is the signals that this process gets from its caller.
+type caller struct {
+	caught chan os.Signal
+	ready  chan struct{}
+}
+
+// catchSignals begins to catch signals, beside whatever else the start needs: each one costs the Go
+// runtime up to 0.1 ms. Those that this process was started to ignore, as by nohup(1), stay ignored,
+// for the payload as well.
+func catchSignals() *caller {
+	c := &caller{make(chan os.Signal, 64), make(chan struct{})}
 	go func() {
-		caught := make(chan os.Signal, 64)
-		signal.Notify(caught, forwarded()...)
-		t.resize() // it may have changed before
-		for sig := range caught {
+		defer close(c.ready)
+		var list []os.Signal
+		for _, sig := range forwarded {
+			if !signal.Ignored(sig) {
+				list = append(list, sig)
+			}
+		}
+		signal.Notify(c.caught, list...)
+	}()
+	return c
+}
+
+// forward gives what was caught, and what will be, to the payload.
+func (c *caller) forward(payload *os.File, t *terminal) {
+	go func() {
+		for sig := range c.caught {
 			forwardOne(payload, sig.(unix.Signal), t)
 		}
 	}()
-}
-
-// forwarded are the signals to catch, but for those that this process was started to ignore, as by
-// nohup(1): the payload ignores them as well.
-func forwarded() []os.Signal {
-	var list []os.Signal
-	for _, name := range forwardedNames {
-		if sig := table.SignalMap[name]; !signal.Ignored(sig) {
-			list = append(list, sig)
-		}
-	}
-	return list
 }
 
 func forwardOne(payload *os.File, sig unix.Signal, t *terminal) {

@@ -40,7 +40,7 @@ type Spec struct {
 	// Terminals says which of 0, 1 and 2 are terminals, and so become the sandbox's own.
 	Terminals [3]bool `json:"terminals"`
 	// Streams are the Landlock rights to the files that 0, 1 and 2 are; 0 for what is no file.
-	Streams [3]uint64    `json:"streams"`
+	Streams [3]uint64    `json:"-"`
 	Window  unix.Winsize `json:"-"`
 	Limits  Limits       `json:"limits"`
 	Harden  Harden       `json:"harden"`

@@ -10,7 +10,6 @@ import (
 	"github.com/alecthomas/kong"
 
 	"sbx/sandbox"
-	"sbx/userns"
 )
 
 // statusFailed is the exit status for every verb when sbx itself failed.
@@ -60,7 +59,7 @@ func run(args []string) int {
 // prepare begins to make a sandbox's first process, which takes the kernel as long as it takes to
 // parse the command line and the profiles, where the verb is one that will want it. If it does not,
 // the end of this program ends it.
-func prepare(args []string) *userns.Prepared {
+func prepare(args []string) *sandbox.Prepared {
 	if len(args) > 0 && (args[0] == "run" || args[0] == "shell") {
 		return sandbox.Prepare(ownStreams)
 	}

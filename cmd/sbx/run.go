@@ -4,7 +4,6 @@ import (
 	"os"
 
 	"sbx/sandbox"
-	"sbx/userns"
 )
 
 type runCmd struct {
@@ -13,7 +12,7 @@ type runCmd struct {
 }
 
 // Run runs the command and ends as it did.
-func (c *runCmd) Run(prepared *userns.Prepared) error {
+func (c *runCmd) Run(prepared *sandbox.Prepared) error {
 	command := withoutDashes(c.Command)
 	switch {
 	case len(command) == 0:
@@ -33,7 +32,7 @@ func (c *runCmd) Run(prepared *userns.Prepared) error {
 var ownStreams = sandbox.Streams{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr}
 
 // runSpec starts a sandbox, waits for its end, and tells what is to be told.
-func runSpec(spec *sandbox.Spec, prepared *userns.Prepared) error {
+func runSpec(spec *sandbox.Spec, prepared *sandbox.Prepared) error {
 	printStart(spec)
 	running, err := sandbox.Start(spec, ownStreams, prepared, printNotice)
 	if err != nil {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"sbx/sandbox"
-	"sbx/userns"
 )
 
 type shellCmd struct {
@@ -11,7 +10,7 @@ type shellCmd struct {
 }
 
 // Run opens the user's shell. Without a terminal it reads its commands from stdin, as shells do.
-func (c *shellCmd) Run(prepared *userns.Prepared) error {
+func (c *shellCmd) Run(prepared *sandbox.Prepared) error {
 	if c.JSON {
 		return &sandbox.UsageError{Problem: "--json: there are no results of a shell to print"}
 	}
