@@ -6,27 +6,16 @@ import (
 	"strings"
 )
 
-// Sockets lists the absolute paths to which unix sockets of the host are bound, sorted, without doubles, from
-// /proc/net/unix. A sandbox that shows a folder must cover the sockets in it: read-only does not stop connect(2).
+// Sockets lists the paths to which unix sockets of the host are bound, sorted, without doubles, from /proc/net/unix:
+// the absolute ones, and those that are relative as they were given to bind(2), to which folder is not known. A sandbox
+// that shows a folder must cover the sockets in it: read-only does not stop connect(2).
 //
 // The kernel lists what was bound from the caller's network namespace, by the name that was given to bind(2): sockets
 // of other network namespaces and sockets that were moved since are not seen. The name is raw bytes, and one with a
 // line break can be made to look like two entries. Such text is read in both ways, so that no socket escapes by its
-// name; who uses a path must look whether there is a socket.
-func Sockets() ([]string, error) {
-	absolute, _, err := boundSockets()
-	return absolute, err
-}
-
-// RelativeSockets lists, as Sockets does, the names that are relative, as they were given to bind(2): to which folder
-// is not known. Abstract sockets have no file and are left out; they are listed as @NAME, so a relative name that
-// begins with @ is taken for one.
-func RelativeSockets() ([]string, error) {
-	_, relative, err := boundSockets()
-	return relative, err
-}
-
-func boundSockets() (absolute, relative []string, err error) {
+// name; who uses a path must look whether there is a socket. Abstract sockets have no file and are left out; they are
+// listed as @NAME, so a relative name that begins with @ is taken for one.
+func Sockets() (absolute, relative []string, err error) {
 	text, err := readProc("/proc/net/unix")
 	if err != nil {
 		return nil, nil, fmt.Errorf("listing the host's unix sockets: %w", err)

@@ -152,11 +152,7 @@ func (l *layout) throughLinks(target string) string {
 // mount does not stop connect(2). A socket that was bound by a relative name is looked for in the
 // project, from where developers start such servers.
 func (l *layout) coverSockets(project string) error {
-	sockets, err := host.Sockets()
-	if err != nil {
-		return err
-	}
-	relative, err := host.RelativeSockets()
+	sockets, relative, err := host.Sockets()
 	if err != nil {
 		return err
 	}
