@@ -29,6 +29,7 @@ var attacks = map[string]attack{
 	"bpf":           bpf,
 	"perf":          perf,
 	"userfaultfd":   userfaultfd,
+	"vsock":         vsock,
 	"tiocsti":       injectInput,
 	"tiocsti-high":  injectInputHighBits,
 	"tioclinux":     tioclinux,

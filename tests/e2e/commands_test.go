@@ -5,24 +5,29 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"os/exec"
+	"runtime"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	"golang.org/x/sys/unix"
 )
 
 // commands are what scripts can say beyond testscript's own words.
 var commands = map[string]func(ts *testscript.TestScript, neg bool, args []string){
 	"status":   cmdStatus,   // status N CMD...: CMD must end with exit status N
 	"serve":    cmdServe,    // serve: a TCP server on the host's loopback, $PORT; it says $NONCE
-	"listen":   cmdListen,   // listen PATH: a unix socket server; it says $NONCE. @NAME is abstract
+	"listen":   cmdListen,   // listen PATH: a unix socket server; it says $NONCE. @NAME is abstract, ./NAME bound as NAME
 	"reached":  cmdReached,  // [!] reached: some client came to serve or listen since the last reached
 	"running":  cmdRunning,  // running WORD: waits for a process with WORD in its command line
 	"gone":     cmdGone,     // gone WORD: waits until no process has WORD in its command line
 	"waitfile": cmdWaitFile, // waitfile PATH: waits until PATH exists
+	"session":  cmdSession,  // session: the script's commands have a session keyring, as after a login
 	"pty":      cmdPty,      // pty [!] FILE CMD...: runs CMD on a terminal by the dialogue in FILE
 }
 
@@ -64,8 +69,13 @@ func cmdListen(ts *testscript.TestScript, neg bool, args []string) {
 	if len(args) != 1 {
 		ts.Fatalf("usage: listen path|@name")
 	}
-	path := args[0]
-	if path[0] != '@' {
+	path, isRelative := strings.CutPrefix(args[0], "./")
+	if isRelative {
+		before, err := os.Getwd()
+		ts.Check(err)
+		ts.Check(os.Chdir(ts.MkAbs(".")))
+		defer os.Chdir(before)
+	} else if path[0] != '@' {
 		path = ts.MkAbs(path)
 	}
 	l, err := net.Listen("unix", path)
@@ -118,6 +128,13 @@ func cmdWaitFile(ts *testscript.TestScript, neg bool, args []string) {
 	if !waitUntil(func() bool { return exists(path) }) {
 		ts.Fatalf("%s did not come", args[0])
 	}
+}
+
+// A keyring belongs to a thread and what it starts: the script keeps its thread, which ends with it.
+func cmdSession(ts *testscript.TestScript, neg bool, args []string) {
+	runtime.LockOSThread()
+	_, err := unix.KeyctlJoinSessionKeyring("sbx-e2e")
+	ts.Check(err)
 }
 
 func waitUntil(ok func() bool) bool {

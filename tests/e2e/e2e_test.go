@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -170,6 +171,15 @@ func condition(cond, me string) (bool, error) {
 		return exists("/proc/sys/vm/unprivileged_userfaultfd"), nil
 	case "tiocsti":
 		return readWord("/proc/sys/dev/tty/legacy_tiocsti") != "0", nil
+	case "vsock":
+		fd, err := unix.Socket(unix.AF_VSOCK, unix.SOCK_STREAM, 0)
+		unix.Close(fd)
+		return err == nil, nil
+	case "sysctl":
+		return unix.Access("/proc/sys/kernel/core_pattern", unix.W_OK) == nil, nil
+	case "key_quota":
+		quota, err := strconv.Atoi(readWord("/proc/sys/kernel/keys/maxkeys"))
+		return quota <= 250, err
 	}
 	return false, fmt.Errorf("unknown condition %q", cond)
 }
