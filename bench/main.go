@@ -51,13 +51,14 @@ func bench(dir string, runs int) error {
 	}
 	defer os.RemoveAll(single.cwd)
 
-	fmt.Printf("medians of %d runs a side, in turns, %d cores, %s\n\n", runs, runtime.NumCPU(), kernel())
+	fmt.Printf("medians of %d runs a side, in turns, %d cores, %s, load average %s\n\n", runs, runtime.NumCPU(), kernel(), load())
 	fmt.Printf("%-44s %10s %10s %7s %7s\n", "", "sbx", "other", "ratio", "target")
 	for _, f := range []func(withIDs, single runner, runs int) error{startSingle, startSubIDs, version, memory, many, throughput} {
 		if err := f(withIDs, single, runs); err != nil {
 			return err
 		}
 	}
+	fmt.Printf("\nload average at the end %s\n", load())
 	return nil
 }
 
@@ -205,13 +206,12 @@ func (r runner) command(args []string) *exec.Cmd {
 		SysProcAttr: &syscall.SysProcAttr{Credential: r.cred, Setsid: true}}
 }
 
-// inTurns runs each command once per round, in an order that moves on, and gives the medians.
+// inTurns runs each command once per round, A B A B, and gives the medians.
 func (r runner) inTurns(rounds int, commands ...[]string) ([]time.Duration, error) {
 	const warm = 3
 	times := make([][]time.Duration, len(commands))
 	for round := range rounds + warm {
 		for i := range commands {
-			i = (i + round) % len(commands)
 			cmd := r.command(commands[i])
 			start := time.Now()
 			err := cmd.Run()
@@ -237,18 +237,14 @@ func (r runner) sleeping(args []string) (float64, error) {
 	if err := cmd.Start(); err != nil {
 		return 0, err
 	}
-	defer func() {
-		cmd.Process.Signal(syscall.SIGTERM)
-		time.AfterFunc(3*time.Second, func() { cmd.Process.Kill() })
-		cmd.Wait()
-	}()
+	defer end(cmd)
 	for range 200 {
 		time.Sleep(10 * time.Millisecond)
 		pids, names := family(cmd.Process.Pid)
 		if !slices.Contains(names, "sleep") {
 			continue
 		}
-		time.Sleep(time.Second)
+		time.Sleep(time.Second) // sbx gives memory back after 0.3 s
 		var sum float64
 		for i, pid := range pids {
 			if names[i] != "sleep" {
@@ -258,6 +254,17 @@ func (r runner) sleeping(args []string) (float64, error) {
 		return sum, nil
 	}
 	return 0, fmt.Errorf("%s: the sleep did not come", strings.Join(args, " "))
+}
+
+// end ends all that a command started, which it then follows: a bwrap that is told to end leaves its payload to live on.
+func end(cmd *exec.Cmd) {
+	pids, _ := family(cmd.Process.Pid)
+	for _, pid := range pids[1:] {
+		syscall.Kill(pid, syscall.SIGKILL)
+	}
+	killer := time.AfterFunc(3*time.Second, func() { cmd.Process.Kill() })
+	cmd.Wait()
+	killer.Stop()
 }
 
 // family lists pid and all below it.
@@ -363,6 +370,12 @@ func verdict(ok bool) string {
 }
 
 func ms(d time.Duration) string { return fmt.Sprintf("%.2f ms", d.Seconds()*1e3) }
+
+// load is the load average of one, five and fifteen minutes.
+func load() string {
+	b, _ := os.ReadFile("/proc/loadavg")
+	return strings.Join(strings.Fields(string(b))[:3], " ")
+}
 
 func kernel() string {
 	b, _ := os.ReadFile("/proc/sys/kernel/osrelease")

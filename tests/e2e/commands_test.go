@@ -20,15 +20,14 @@ import (
 
 // commands are what scripts can say beyond testscript's own words.
 var commands = map[string]func(ts *testscript.TestScript, neg bool, args []string){
-	"status":   cmdStatus,   // status N CMD...: CMD must end with exit status N
-	"serve":    cmdServe,    // serve: a TCP server on the host's loopback, $PORT; it says $NONCE
-	"listen":   cmdListen,   // listen PATH: a unix socket server; it says $NONCE. @NAME is abstract, ./NAME bound as NAME
-	"reached":  cmdReached,  // [!] reached: some client came to serve or listen since the last reached
-	"running":  cmdRunning,  // running WORD: waits for a process with WORD in its command line
-	"gone":     cmdGone,     // gone WORD: waits until no process has WORD in its command line
-	"waitfile": cmdWaitFile, // waitfile PATH: waits until PATH exists
-	"session":  cmdSession,  // session: the script's commands have a session keyring, as after a login
-	"pty":      cmdPty,      // pty [!] FILE CMD...: runs CMD on a terminal by the dialogue in FILE
+	"status":  cmdStatus,  // status N CMD...: CMD must end with exit status N
+	"serve":   cmdServe,   // serve: a TCP server on the host's loopback, $PORT; it says $NONCE
+	"listen":  cmdListen,  // listen PATH: a unix socket server; it says $NONCE. @NAME is abstract, ./NAME bound as NAME
+	"reached": cmdReached, // [!] reached: some client came to serve or listen since the last reached
+	"running": cmdRunning, // running WORD: waits for a process with WORD in its command line
+	"gone":    cmdGone,    // gone WORD: waits until no process has WORD in its command line
+	"session": cmdSession, // session: the script's commands have a session keyring, as after a login
+	"pty":     cmdPty,     // pty [!] FILE CMD...: runs CMD on a terminal by the dialogue in FILE
 }
 
 const patience = 10 * time.Second
@@ -120,13 +119,6 @@ func cmdRunning(ts *testscript.TestScript, neg bool, args []string) {
 func cmdGone(ts *testscript.TestScript, neg bool, args []string) {
 	if !waitUntil(func() bool { return len(withToken(args[0])) == 0 }) {
 		ts.Fatalf("still running: %+v", withToken(args[0]))
-	}
-}
-
-func cmdWaitFile(ts *testscript.TestScript, neg bool, args []string) {
-	path := ts.MkAbs(args[0])
-	if !waitUntil(func() bool { return exists(path) }) {
-		ts.Fatalf("%s did not come", args[0])
 	}
 }
 
