@@ -63,8 +63,8 @@ func (l *layout) resolvConf(mode profiles.NetMode) {
 	if target == "" || (target == path && mode == profiles.NetHost) {
 		return
 	}
-	if source, _ := l.shows(target); source != "" && !exists(source) {
-		return
+	if source, _ := l.shows(target); source != "" && (source != target || !exists(source)) {
+		return // the user shows something else there, or the host has a link that leads nowhere
 	}
 	l.add(fuseoverlay.Entry{Kind: fuseoverlay.File, Target: target, Content: content, Mode: 0o644})
 }

@@ -188,8 +188,12 @@ func (l *layout) hideRootsSecrets() {
 	for _, pattern := range rootsSecrets {
 		list, _ := filepath.Glob(pattern)
 		for _, path := range list {
-			if info, err := os.Lstat(path); err == nil && info.Mode()&os.ModeSymlink == 0 {
-				l.add(fuseoverlay.Entry{Kind: hideKind(info), Target: path})
+			info, err := os.Lstat(path)
+			if err != nil || info.Mode()&os.ModeSymlink != 0 {
+				continue
+			}
+			for _, v := range l.views(path) {
+				l.add(fuseoverlay.Entry{Kind: hideKind(info), Target: v.target})
 			}
 		}
 	}

@@ -38,6 +38,9 @@ type Result struct {
 	// Planted are protected places of the project that are new or changed, which the host may
 	// execute later.
 	Planted []string
+	// Unsure are those of them in a place that the host replaced meanwhile, so that the host may
+	// have written them as well as the run.
+	Unsure []string
 	// GitUsed says that git was used while the project's .git was read-only.
 	GitUsed bool
 	// Uncovered is why a cover could not be renewed, which ended the sandbox.
@@ -153,7 +156,13 @@ func (r *Running) Wait() (Result, error) {
 	result := Result{Status: exitStatus(status), TimedOut: r.timedOut.Load()}
 	result.GitUsed, result.Uncovered = r.watch.stop()
 	if r.before != nil {
-		result.Planted = r.before.changes(takeSnapshot(&r.spec.Project, r.watch != nil && r.watch.gitNew))
+		for _, path := range r.before.changes(takeSnapshot(&r.spec.Project, r.watch != nil && r.watch.gitNew)) {
+			if r.watch.replaced(path) {
+				result.Unsure = append(result.Unsure, path)
+			} else {
+				result.Planted = append(result.Planted, path)
+			}
+		}
 	}
 	if result.TimedOut {
 		result.Status = 124

@@ -6,10 +6,12 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"sbx/host"
 	"sbx/userns"
 )
 
@@ -44,6 +46,7 @@ type watch struct {
 type watched struct {
 	Place
 	hidden bool // else it is read-only
+	anew   bool // it was covered again
 	id     fileID
 	held   *os.File // keeps the inode, so that its number is not used again
 }
@@ -95,7 +98,7 @@ func newWatch(s *Spec, before snapshot, notify func(string)) *watch {
 
 func (w *watch) add(place Place, hidden bool) {
 	id, held := identify(place.Path)
-	w.places = append(w.places, &watched{place, hidden, id, held})
+	w.places = append(w.places, &watched{Place: place, hidden: hidden, id: id, held: held})
 }
 
 // arm watches the folder that each place lies in, or, where that is missing, the nearest above it.
@@ -249,6 +252,7 @@ func (w *watch) tell(p *watched) {
 		w.notify(p.Path + " came while the sandbox runs; it is hidden now, and may have been read before")
 		return
 	}
+	p.anew = true
 	w.gitNew = w.gitNew || filepath.Base(p.Path) == ".git"
 	if w.before != nil {
 		w.before.rebase(p.Path)
@@ -282,6 +286,12 @@ func (w *watch) coverSteps(target string, hidden, dir bool) []userns.Step {
 		steps = append(steps, userns.Mount(do, "", target, "", unix.MS_REMOUNT|unix.MS_BIND|unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV))
 	}
 	return steps
+}
+
+// replaced tells whether a path lies in a place that was covered again. What differs there at the end
+// is the host's doing, or was written in the moment before the cover.
+func (w *watch) replaced(path string) bool {
+	return w != nil && slices.ContainsFunc(w.places, func(p *watched) bool { return p.anew && host.Within(path, p.Path) })
 }
 
 // stop ends the watch and tells what it saw.

@@ -98,6 +98,9 @@ func printEnd(s *sandbox.Spec, r sandbox.Result) {
 	for _, path := range r.Planted {
 		message("the run left %s, which the host may execute or obey later: look at it first", path)
 	}
+	for _, path := range r.Unsure {
+		message("%s has changed since it was replaced: by the host, or by the run before it was covered again; look at it first", path)
+	}
 	if r.GitUsed && r.Status != 0 {
 		message("the run used git, and .git is read-only in the sandbox")
 		hint(`if git failed for that, grant it in a profile of your own: [files] git = "write"`)
