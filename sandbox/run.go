@@ -89,8 +89,12 @@ func Prepare(streams Streams) *Prepared {
 	}
 }
 
-// Discard ends what Prepare began, where no Start follows.
+// Discard ends what Prepare began, unless Start has taken it. Nobody else may reap the process: in a
+// container, PID 1 is often no init.
 func (p *Prepared) Discard() {
+	if p == nil {
+		return
+	}
 	p.first.Discard()
 	signal.Stop(p.signals.caught)
 }

@@ -202,3 +202,18 @@ func TestStartEndsAtTheBarrier(t *testing.T) {
 		t.Errorf("the child is still there: %v", err)
 	}
 }
+
+// A first process that nobody wants any more is ended and reaped: an outer PID 1 may be no init.
+func TestDiscardReaps(t *testing.T) {
+	p := Prepare(allNamespaces, os.Stdin, os.Stdout, os.Stderr)
+	<-p.done
+	if p.err != nil {
+		t.Fatal(p.err)
+	}
+	pid := p.embryo.pid
+	p.Discard()
+	p.Discard()
+	if err := unix.Kill(pid, 0); err != unix.ESRCH {
+		t.Errorf("process %d is still there, alive or as a zombie: %v", pid, err)
+	}
+}

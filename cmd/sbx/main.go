@@ -36,6 +36,7 @@ func main() {
 // run parses, dispatches, and maps an error to an exit status.
 func run(args []string) int {
 	prepared := prepare(args)
+	defer prepared.Discard()
 	parser, err := newParser(args)
 	if err != nil {
 		panic(err) // a mistake in the grammar above
@@ -57,8 +58,7 @@ func run(args []string) int {
 }
 
 // prepare begins to make a sandbox's first process, which takes the kernel as long as it takes to
-// parse the command line and the profiles, where the verb is one that will want it. If it does not,
-// the end of this program ends it.
+// parse the command line and the profiles, where the verb is one that will want it; else it is nil.
 func prepare(args []string) *sandbox.Prepared {
 	if len(args) > 0 && (args[0] == "run" || args[0] == "shell") {
 		return sandbox.Prepare(ownStreams)
