@@ -77,16 +77,16 @@ func signalPayload(payload *os.File, sig unix.Signal) {
 	control(payload, func(pidfd int) { unix.PidfdSendSignal(pidfd, sig, nil, 0) })
 }
 
-// signalGroup signals the process group that the payload leads. Kernels before 6.9 cannot do that
-// by pidfd.
+// signalGroup signals the process group that the payload leads, or the payload itself while it leads
+// none yet. Kernels before 6.9 cannot signal a group by pidfd.
 func signalGroup(payload *os.File, sig unix.Signal) {
 	control(payload, func(pidfd int) {
 		err := unix.PidfdSendSignal(pidfd, sig, nil, unix.PIDFD_SIGNAL_PROCESS_GROUP)
-		if err != unix.EINVAL {
-			return
+		if pid := pidOf(pidfd); err == unix.EINVAL && pid > 0 {
+			err = unix.Kill(-pid, sig)
 		}
-		if pid := pidOf(pidfd); pid > 0 {
-			unix.Kill(-pid, sig)
+		if err == unix.ESRCH {
+			unix.PidfdSendSignal(pidfd, sig, nil, 0)
 		}
 	})
 }
