@@ -74,6 +74,7 @@ func Start(plan *Plan, o Options) (*Process, error) {
 		return nil, err
 	}
 	if err := p.open(o); err != nil {
+		err = p.reason(err)
 		p.abandon()
 		return nil, err
 	}
@@ -173,12 +174,26 @@ func (p *Process) atBarrier(o Options) error {
 // OpenBarrier lets a walk that waits at a barrier go on.
 func (p *Process) OpenBarrier() error {
 	if _, err := unix.SendmsgN(p.embryo.socket, []byte{1}, nil, nil, unix.MSG_NOSIGNAL); err != nil {
-		if p.receive(); p.failed != nil {
-			return p.failed
-		}
-		return fmt.Errorf("opening the barrier: %w", err)
+		return p.reason(fmt.Errorf("opening the barrier: %w", err))
 	}
 	return nil
+}
+
+// reason is what ended the child, where it said so, else err: what comes of a child that is gone, such
+// as id maps that cannot be written, says nothing of the cause. It waits for no child that still lives.
+func (p *Process) reason(err error) error {
+	for p.failed == nil && p.waiting() && p.receive() == nil {
+	}
+	if p.failed != nil {
+		return p.failed
+	}
+	return err
+}
+
+// waiting tells whether a message or the end of the child is there to be received.
+func (p *Process) waiting() bool {
+	n, err := unix.Poll([]unix.PollFd{{Fd: int32(p.embryo.socket), Events: unix.POLLIN}}, 0)
+	return n > 0 && err == nil
 }
 
 // receive takes one message of PID 1. It returns the reason when no more will come.
@@ -206,10 +221,16 @@ func (p *Process) gone() error {
 	return errGone
 }
 
+// recvmsg receives one message. A child that ends with a barrier unread is told as ECONNRESET, once,
+// before what it said (unix_release_sock, net/unix/af_unix.c).
 func recvmsg(fd int, buf, oob []byte) (n, oobn int, err error) {
-	for {
+	for reset := false; ; {
 		n, oobn, _, _, err = unix.Recvmsg(fd, buf, oob, unix.MSG_CMSG_CLOEXEC)
-		if err != unix.EINTR {
+		switch {
+		case err == unix.EINTR:
+		case err == unix.ECONNRESET && !reset:
+			reset = true
+		default:
 			return n, oobn, err
 		}
 	}

@@ -2,6 +2,7 @@ package userns
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"runtime"
@@ -215,5 +216,46 @@ func TestDiscardReaps(t *testing.T) {
 	p.Discard()
 	if err := unix.Kill(pid, 0); err != unix.ESRCH {
 		t.Errorf("process %d is still there, alive or as a zombie: %v", pid, err)
+	}
+}
+
+// A child that fails at once leaves the barrier that was opened for it unread.
+func TestWhatAChildSaidIsHeardAfterAReset(t *testing.T) {
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(pair[0])
+	unix.Write(pair[0], []byte{1})
+	unix.Write(pair[1], []byte("why"))
+	unix.Close(pair[1])
+	buf := make([]byte, 8)
+	if n, _, err := recvmsg(pair[0], buf, nil); err != nil || string(buf[:n]) != "why" {
+		t.Errorf("got %q, error %v", buf[:n], err)
+	}
+	if n, _, err := recvmsg(pair[0], buf, nil); err != nil || n != 0 {
+		t.Errorf("after the last message: %d bytes, error %v", n, err)
+	}
+}
+
+// Id maps cannot be written for a child that is gone; what it said is the reason.
+func TestTheStepIsTheReasonNotTheMaps(t *testing.T) {
+	plan := shell("true")
+	plan.Init = append([]Step{Chdir("going nowhere", "/nowhere")}, plan.Init...)
+	gone := func(pid int) error {
+		for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+			if stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid)); err != nil || strings.Contains(string(stat), ") Z ") {
+				return errors.New("the maps were for nobody")
+			}
+		}
+		return errors.New("the child lives")
+	}
+	p, err := Start(plan, Options{Maps: ownIDs(), AtBarrier: gone})
+	if p != nil {
+		p.Wait()
+	}
+	var failed *StepError
+	if !errors.As(err, &failed) || failed.Errno != unix.ENOENT {
+		t.Errorf("got %v, want the step that failed", err)
 	}
 }
