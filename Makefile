@@ -4,8 +4,9 @@ export CGO_ENABLED := 0
 PREFIX ?= /usr/local
 DESTDIR ?=
 GO ?= go
-SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
-STAGE := /var/lib/sbx-test
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo SBX_TEST_AS=$(SBX_TEST_AS))
+export SBX_TEST_AS ?= sbx
+STAGE := /var/lib/$(SBX_TEST_AS)-test
 
 .PHONY: build install test test-unit test-e2e test-all bench demo lint clean
 

@@ -5,6 +5,7 @@
 package main
 
 import (
+	"cmp"
 	"flag"
 	"fmt"
 	"io"
@@ -21,8 +22,11 @@ import (
 	"time"
 )
 
+// as begins the names that tests/setup.sh makes.
+var as = cmp.Or(os.Getenv("SBX_TEST_AS"), "sbx")
+
 func main() {
-	dir := flag.String("dir", "/var/lib/sbx-test/bin", "folder of sbx and of a program that does nothing")
+	dir := flag.String("dir", "/var/lib/"+as+"-test/bin", "folder of sbx and of a program that does nothing")
 	runs := flag.Int("n", 60, "runs of each side")
 	flag.Parse()
 	if err := bench(*dir, max(*runs, 30)); err != nil {
@@ -40,12 +44,12 @@ func bench(dir string, runs int) error {
 		return err
 	}
 	defer null.Close()
-	withIDs, err := newRunner("sbxtest", dir, null)
+	withIDs, err := newRunner(as+"test", dir, null)
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(withIDs.cwd)
-	single, err := newRunner("sbxnosub", dir, null)
+	single, err := newRunner(as+"nosub", dir, null)
 	if err != nil {
 		return err
 	}

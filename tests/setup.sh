@@ -4,9 +4,12 @@
 #   tests/setup.sh prepare [demo]   packages, test users, devices (demo: only what the demo needs)
 #   tests/setup.sh stage DIR        copies DIR (binaries) and the source tree to where the test users can read them
 #   tests/setup.sh hello            fetches the Debian source package `hello`
+#
+# SBX_TEST_AS, `sbx` if not set, begins the names of users and folders: two checkouts are tested at once with two of them.
 set -eu
 cd "$(dirname "$0")/.."
-stage=/var/lib/sbx-test
+as=${SBX_TEST_AS:-sbx}
+user=${as}test nosub=${as}nosub group=${as}extra stage=/var/lib/$as-test
 
 say() { echo "setup: $*"; }
 
@@ -50,15 +53,15 @@ prepare() {
         install_missing uidmap apparmor bubblewrap tmux jq iproute2 procps gcc libc6-dev make git python3 vim-tiny dpkg-dev util-linux
     fi
 
-    getent group sbxextra >/dev/null || groupadd sbxextra
-    make_user sbxtest
+    getent group $group >/dev/null || groupadd $group
+    make_user $user
     for f in /etc/subuid /etc/subgid; do
-        grep -q '^sbxtest:' $f || echo "sbxtest:$(next_subid $f):65536" >>$f
+        grep -q "^$user:" $f || echo "$user:$(next_subid $f):65536" >>$f
     done
-    make_user sbxnosub -K SUB_UID_COUNT=0 -K SUB_GID_COUNT=0
-    sed -i '/^sbxnosub:/d' /etc/subuid /etc/subgid
-    usermod -aG sbxextra sbxtest
-    usermod -aG sbxextra sbxnosub
+    make_user $nosub -K SUB_UID_COUNT=0 -K SUB_GID_COUNT=0
+    sed -i "/^$nosub:/d" /etc/subuid /etc/subgid
+    usermod -aG $group $user
+    usermod -aG $group $nosub
 
     open_device /dev/fuse
     open_device /dev/net/tun
@@ -66,8 +69,8 @@ prepare() {
     mkdir -p $stage
     chmod 755 $stage
     mkdir -p $stage/group
-    echo "for the group sbxextra alone" >$stage/group/secret
-    chown root:sbxextra $stage/group/secret
+    echo "for the extra group alone" >$stage/group/secret
+    chown root:$group $stage/group/secret
     chmod 640 $stage/group/secret
 }
 
@@ -79,7 +82,7 @@ stage_files() {
     mkdir $stage/new/src
     tar -cf - --exclude=./.git --exclude=./bin . | tar -C $stage/new/src -xf -
     chmod -R u=rwX,go=rX $stage/new
-    chown -R sbxtest:sbxtest $stage/new/src
+    chown -R $user:$user $stage/new/src
     rm -rf $stage/bin $stage/src
     mv $stage/new/bin $stage/new/src $stage/
     rmdir $stage/new

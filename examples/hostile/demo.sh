@@ -16,13 +16,14 @@ fi
 # Root has no sandbox of its own worth showing: hand over to the test user.
 if [ "$(id -u)" = 0 ]; then
     tests/setup.sh prepare demo
-    stage=$(mktemp -d /var/lib/sbx-test/demo.XXXXXX)
+    as=${SBX_TEST_AS:-sbx}
+    stage=$(mktemp -d "/var/lib/$as-test/demo.XXXXXX")
     trap 'rm -rf "$stage"' EXIT
     mkdir "$stage/examples" "$stage/bin"
     cp -R examples/hostile "$stage/examples/"
     cp "$sbx" "$(dirname "$sbx")/demo-server" "$stage/bin/"
     chmod -R a+rX "$stage"
-    setsid --wait setpriv --reuid sbxtest --regid sbxtest --init-groups --inh-caps=-all --reset-env \
+    setsid --wait setpriv --reuid "${as}test" --regid "${as}test" --init-groups --inh-caps=-all --reset-env \
         bash "$stage/examples/hostile/demo.sh" "$stage/bin/sbx" </dev/null
     exit
 fi

@@ -147,11 +147,15 @@ func setUp(e *testscript.Env, me string) error {
 	}
 	e.Cd = project
 	e.Setenv("HOME", home)
-	e.Setenv("USER", map[string]string{"user": "sbxtest", "nosub": "sbxnosub", "root": "root"}[me])
+	u, err := user.Current()
+	if err != nil {
+		return err
+	}
+	e.Setenv("USER", u.Username)
 	e.Setenv("LANG", "C.UTF-8")
 	e.Setenv("UID", fmt.Sprint(os.Getuid()))
 	e.Setenv("GID", fmt.Sprint(os.Getgid()))
-	e.Setenv("STAGE", "/var/lib/sbx-test")
+	e.Setenv("STAGE", os.Getenv("STAGE"))
 	// A number of seconds that no other process sleeps: scripts find their own processes by it.
 	e.Setenv("TOKEN", fmt.Sprintf("86400.%d%d", os.Getpid(), time.Now().UnixNano()%1e9))
 	return nil

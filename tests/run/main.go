@@ -8,6 +8,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"flag"
 	"fmt"
 	"io"
@@ -20,8 +21,13 @@ import (
 	"time"
 )
 
-// stage is the world-readable place that tests/setup.sh fills.
-const stage = "/var/lib/sbx-test"
+// The names that tests/setup.sh makes: the users with and without sub-ids, and the world-readable place that it fills.
+var (
+	as       = cmp.Or(os.Getenv("SBX_TEST_AS"), "sbx")
+	withIDs  = as + "test"
+	noSubIDs = as + "nosub"
+	stage    = "/var/lib/" + as + "-test"
+)
 
 type options struct {
 	only string
@@ -105,24 +111,24 @@ func parts(pkgs []string, o options) []part {
 	if want("unit") {
 		for _, pkg := range pkgs {
 			args := append([]string{stage + "/bin/" + testBinary(pkg), "-test.v", "-test.timeout=10m"}, filter...)
-			ps = append(ps, part{name: "unit " + pkg, user: "sbxtest", dir: pkg, args: args})
+			ps = append(ps, part{name: "unit " + pkg, user: withIDs, dir: pkg, args: args})
 			if pkg == "userns" || pkg == "sandbox" {
 				ps = append(ps,
-					part{name: "unit " + pkg + " (no sub-ids)", user: "sbxnosub", dir: pkg, args: args},
+					part{name: "unit " + pkg + " (no sub-ids)", user: noSubIDs, dir: pkg, args: args},
 					part{name: "unit " + pkg + " (root)", user: "root", dir: pkg, args: args})
 			}
 		}
 	}
 	if want("e2e") {
-		for _, user := range []string{"sbxtest", "sbxnosub", "root"} {
+		for _, user := range []string{withIDs, noSubIDs, "root"} {
 			ps = append(ps, scripts("scripts as "+user, user, "TestScripts/"+o.run, o.all))
 		}
 		if o.run == "" {
-			ps = append(ps, scripts("documents", "sbxtest", "Test(ManPage|SafeEnv|Promises)", o.all))
+			ps = append(ps, scripts("documents", withIDs, "Test(ManPage|SafeEnv|Promises)", o.all))
 		}
 	}
 	if want("real") {
-		ps = append(ps, scripts("real input", "sbxtest", "TestReal/"+o.run, o.all))
+		ps = append(ps, scripts("real input", withIDs, "TestReal/"+o.run, o.all))
 	}
 	return ps
 }
@@ -170,7 +176,7 @@ func asUser(user, dir string, env []string, args ...string) *exec.Cmd {
 	full := []string{"setsid", "--wait", "setpriv", "--reuid", user, "--regid", user, "--init-groups", "--inh-caps=-all",
 		"--reset-env", "env", "-C", dir, "PATH=" + stage + "/bin:" + filepath.Join(goEnv("GOROOT"), "bin") +
 			":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-		"LANG=C.UTF-8", "GOMODCACHE=" + stage + "/modcache", "GOPROXY=off", "GOFLAGS=-mod=mod -buildvcs=false",
+		"LANG=C.UTF-8", "STAGE=" + stage, "GOMODCACHE=" + stage + "/modcache", "GOPROXY=off", "GOFLAGS=-mod=mod -buildvcs=false",
 		"GOTOOLCHAIN=local", "CI=" + os.Getenv("CI")}
 	full = append(full, env...)
 	return root(append(full, args...)...)
@@ -185,7 +191,7 @@ func root(args ...string) *exec.Cmd {
 }
 
 func setup(args ...string) error {
-	cmd := root(append([]string{"tests/setup.sh"}, args...)...)
+	cmd := root(append([]string{"env", "SBX_TEST_AS=" + as, "tests/setup.sh"}, args...)...)
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	return cmd.Run()
 }
