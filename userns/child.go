@@ -31,6 +31,11 @@ const (
 	msgFile    = 'F' // a descriptor, sent by a step
 	msgStarted = 'P' // the payload's process exists; brings its pidfd
 	msgExited  = 'X' // the payload ended, with this wait status
+
+	// Of a further process, whose request's number is in the place of the step.
+	msgJobStarted = 'p' // it exists; brings its pidfd
+	msgJobRefused = 'e' // it could not be made
+	msgJobExited  = 'x' // it ended, with this wait status
 )
 
 // message is what goes over the socket, as the kernel carries it.
@@ -92,6 +97,9 @@ type block struct {
 	byte       uintptr
 	poll       [2]pollFD
 	siginfo    [128]byte
+	request    request
+	handed     handed
+	jobs       [maxJobs]job
 }
 
 // What the first process is for.
@@ -154,6 +162,7 @@ func childMain(b *block) {
 		exit(127)
 	}
 	initLoop(b, pid)
+	jobMain(b)
 }
 
 // prelude cuts what ties the child to its supervisor and puts its descriptors in order.

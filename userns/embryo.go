@@ -20,7 +20,9 @@ import (
 type embryo struct {
 	pid, pidfd int
 	socket     int
-	arena      []byte
+	mapping    []byte // shared with the child; arena and spare are its parts
+	arena      []byte // of the plan
+	spare      []byte // of the plans of further processes
 	memory     []byte // the block, and above it the child's stack
 }
 
@@ -75,21 +77,21 @@ func (e *embryo) discard() {
 
 func (e *embryo) free() {
 	unix.Munmap(e.memory)
-	unix.Munmap(e.arena)
+	unix.Munmap(e.mapping)
 }
 
 // newEmbryo makes a first process that waits for its plan.
 func newEmbryo(namespaces, mode uintptr, o Options, inputs []Slot, arenaSize int) (*embryo, error) {
-	arena, err := newArena(arenaSize)
+	mapping, err := newArena(arenaSize + spareArena)
 	if err != nil {
 		return nil, err
 	}
 	memory, err := unix.Mmap(-1, 0, childMemory, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
 	if err != nil {
-		unix.Munmap(arena)
+		unix.Munmap(mapping)
 		return nil, fmt.Errorf("mapping memory for the first process: %w", err)
 	}
-	e := &embryo{arena: arena, memory: memory}
+	e := &embryo{mapping: mapping, arena: mapping[:arenaSize], spare: mapping[arenaSize:], memory: memory}
 	if err := e.clone(namespaces, mode, o, inputs); err != nil {
 		e.free()
 		return nil, err

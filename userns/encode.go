@@ -56,6 +56,7 @@ type header struct {
 type encoded struct {
 	parts [2][]Step
 	slots []Slot // by number
+	size  int    // bytes
 }
 
 type encoder struct {
@@ -101,7 +102,7 @@ func encode(arena []byte, p *Plan, inputs []Slot, values []uintptr) (*encoded, e
 	}
 	head.slots = uintptr(slots)
 	*(*header)(unsafe.Pointer(&arena[0])) = head
-	out.slots = e.slotNames()
+	out.slots, out.size = e.slotNames(), e.used
 	return out, nil
 }
 

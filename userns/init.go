@@ -1,14 +1,14 @@
 package userns
 
 import (
-	"syscall"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
 
 // PID 1 of a sandbox: the forked, never executed child. It holds the rules of child.go. What it
-// has open, once the payload exists, is the socket to its supervisor and a signalfd.
+// has open, once the payload exists, is the socket to its supervisor and a signalfd. Further
+// processes that the supervisor asks for are in job.go.
 
 const (
 	initSocket   = 0
@@ -21,15 +21,24 @@ const (
 //go:nosplit
 //go:nocheckptr
 func forkPayload(b *block) uintptr {
-	pid, _, errno := syscall.RawSyscall6(unix.SYS_CLONE, unix.CLONE_PIDFD|uintptr(unix.SIGCHLD), 0,
-		uintptr(unsafe.Pointer(&b.pidfd)), 0, 0, 0)
+	pid, errno := fork(b)
 	if errno != 0 {
-		fail(b, 1, ^uint32(0), uintptr(errno))
+		fail(b, 1, ^uint32(0), errno)
 	}
 	return pid
 }
 
-// initLoop reaps all that dies and ends with the payload, with its status, or with the supervisor.
+// fork leaves the child's pidfd in b.pidfd.
+//
+//go:norace
+//go:nosplit
+//go:nocheckptr
+func fork(b *block) (pid, errno uintptr) {
+	return raw4(unix.SYS_CLONE, unix.CLONE_PIDFD|uintptr(unix.SIGCHLD), 0, uintptr(unsafe.Pointer(&b.pidfd)), 0)
+}
+
+// initLoop reaps all that dies and ends with the payload, with its status, or with the supervisor. It
+// returns in further processes alone.
 //
 //go:norace
 //go:nosplit
@@ -47,6 +56,12 @@ func initLoop(b *block, payload uintptr) {
 		if b.poll[0].revents != 0 {
 			raw3(unix.SYS_READ, initSignalFD, uintptr(unsafe.Pointer(&b.siginfo)), unsafe.Sizeof(b.siginfo))
 			reap(b, payload)
+		}
+		if b.poll[1].revents&unix.POLLIN != 0 {
+			takeRequest(b)
+			if b.mode == modeRun {
+				return
+			}
 		}
 	}
 }
@@ -93,6 +108,7 @@ func reap(b *block, payload uintptr) {
 			send(b, msgExited, 1, 0, 0, uint64(uint32(b.status)), -1)
 			exit(exitCode(b.status))
 		}
+		jobEnded(b, pid)
 	}
 }
 

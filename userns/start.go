@@ -3,6 +3,7 @@ package userns
 import (
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"os"
 	"slices"
@@ -43,6 +44,7 @@ type Process struct {
 	failed *StepError
 	status unix.WaitStatus
 	exited bool
+	jobs   jobs
 }
 
 // StepError is a step of a plan that failed.
@@ -199,19 +201,32 @@ func (p *Process) waiting() bool {
 // receive takes one message of PID 1. It returns the reason when no more will come.
 func (p *Process) receive() error {
 	var m message
-	buf := unsafe.Slice((*byte)(unsafe.Pointer(&m)), unsafe.Sizeof(m))
+	fd, err := m.receive(p.embryo.socket)
+	switch {
+	case err == io.EOF:
+		return p.gone()
+	case err != nil:
+		return err
+	}
+	p.take(&m, fd)
+	return nil
+}
+
+// receive takes one message from a socket, with the descriptor that came with it, or -1. Its error is
+// io.EOF when no more will come.
+func (m *message) receive(socket int) (fd int, err error) {
+	buf := unsafe.Slice((*byte)(unsafe.Pointer(m)), unsafe.Sizeof(*m))
 	oob := make([]byte, unix.CmsgSpace(4))
-	n, oobn, err := recvmsg(p.embryo.socket, buf, oob)
+	n, oobn, err := recvmsg(socket, buf, oob)
 	switch {
 	case err != nil:
-		return fmt.Errorf("listening to the sandbox: %w", err)
+		return -1, fmt.Errorf("listening to the sandbox: %w", err)
 	case n == 0:
-		return p.gone()
+		return -1, io.EOF
 	case n != len(buf):
-		return fmt.Errorf("listening to the sandbox: a message of %d bytes", n)
+		return -1, fmt.Errorf("listening to the sandbox: a message of %d bytes", n)
 	}
-	p.take(&m, descriptorOf(oob[:oobn]))
-	return nil
+	return descriptorOf(oob[:oobn]), nil
 }
 
 func (p *Process) gone() error {
@@ -262,12 +277,16 @@ func (p *Process) take(m *message, fd int) {
 		p.Payload = os.NewFile(uintptr(fd), "payload")
 	case msgExited:
 		p.exited, p.status = true, unix.WaitStatus(m.value)
+	default:
+		p.jobs.take(m, fd)
 	}
 }
 
 // stepError finds the step that a message speaks of. The executor's own calls have no step.
-func (p *Process) stepError(m *message) *StepError {
-	steps := p.code.parts[m.part&1]
+func (p *Process) stepError(m *message) *StepError { return p.code.stepError(m) }
+
+func (e *encoded) stepError(m *message) *StepError {
+	steps := e.parts[m.part&1]
 	if int(m.step) < len(steps) {
 		return &StepError{steps[m.step], unix.Errno(m.errno)}
 	}
@@ -307,6 +326,7 @@ func (p *Process) Kill() error {
 
 // abandon ends the first process, where it still lives, and takes its status.
 func (p *Process) abandon() unix.WaitStatus {
+	p.jobs.end()
 	unix.Close(p.embryo.socket)
 	status := reapPID(p.PID)
 	if p.Payload != nil {
