@@ -61,6 +61,8 @@ type Submount struct {
 // Root is a root file system.
 type Root struct {
 	Entries []Entry `json:"entries"`
+	// First is how many of the entries every sandbox of this user has. Their steps come first.
+	First int `json:"-"`
 	// Size in bytes and Inodes bound all that is in memory, together.
 	Size   uint64 `json:"size"`
 	Inodes uint64 `json:"inodes"`
@@ -109,17 +111,26 @@ type builder struct {
 	hidden uint64
 }
 
-// Steps are the part of a plan that builds the root and enters it. Before them the plan must have
-// written its id maps; after them the working folder is the new root.
-func (r *Root) Steps() []userns.Step {
+// Steps are the parts of a plan that build the root and enter it: first lays the first entries, rest the
+// others. Before them the plan must have written its id maps; between them absolute paths still lead to
+// the old root; after them the working folder is the new one.
+func (r *Root) Steps() (first, rest []userns.Step) {
 	b := &builder{root: r, made: map[string]bool{"/": true}, shown: map[string]bool{}}
+	b.steps = make([]userns.Step, 0, stepsPerEntry*(len(r.Entries)+4))
 	b.begin()
-	for i := range r.Entries {
+	for i := range r.Entries[:r.First] {
 		b.entry(&r.Entries[i])
 	}
+	n := len(b.steps)
+	for i := range r.Entries[r.First:] {
+		b.entry(&r.Entries[r.First+i])
+	}
 	b.enter()
-	return b.steps
+	return b.steps[:n:n], b.steps[n:]
 }
+
+// stepsPerEntry is about as many as most entries take: memory that is not grown bit by bit.
+const stepsPerEntry = 9
 
 func (b *builder) add(steps ...userns.Step) { b.steps = append(b.steps, steps...) }
 

@@ -233,13 +233,27 @@ func (l Lookup) moved(env string) string {
 	return p
 }
 
+// filler fills a path of the table in, which may begin with ~, {root}, {prefix} or {cargo}. It stands on the
+// way of every start.
 func filler(look Lookup, root, prefix string) func(string) string {
 	cargo := look.Getenv("CARGO_HOME")
 	return func(p string) string {
-		if p == "~" || strings.HasPrefix(p, "~/") {
-			p = filepath.Join(look.Home, p[1:])
+		if rest, ok := strings.CutPrefix(p, "{root}"); ok {
+			return root + rest
 		}
-		return strings.NewReplacer("{root}", root, "{prefix}", prefix, "{cargo}", cargo).Replace(p)
+		if rest, ok := strings.CutPrefix(p, "{prefix}"); ok {
+			return prefix + rest
+		}
+		if rest, ok := strings.CutPrefix(p, "{cargo}"); ok {
+			return cargo + rest
+		}
+		if rest, ok := strings.CutPrefix(p, "~/"); ok {
+			return strings.TrimSuffix(look.Home, "/") + "/" + rest
+		}
+		if p == "~" {
+			return look.Home
+		}
+		return p
 	}
 }
 

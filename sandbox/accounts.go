@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 
 	"golang.org/x/sys/unix"
 
@@ -12,6 +13,24 @@ import (
 	"sbx/host"
 	"sbx/profiles"
 )
+
+// Caller is the user who runs this, with the symlinks of its home resolved.
+var Caller = sync.OnceValues(func() (host.Account, error) {
+	account, err := host.User()
+	if err != nil {
+		return account, fmt.Errorf("looking up the user: %w", err)
+	}
+	account.Home, account.PasswdHome = resolved(account.Home), resolved(account.PasswdHome)
+	return account, nil
+})
+
+// resolved is a path with its symlinks resolved, or as it is where that cannot be done.
+func resolved(path string) string {
+	if real, err := filepath.EvalSymlinks(path); path != "" && err == nil {
+		return real
+	}
+	return path
+}
 
 // identity adds the files that name the sandbox and its user: hosts, hostname, resolv.conf, and
 // passwd and group where the host's own lack the user's line (who may come from LDAP).

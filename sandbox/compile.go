@@ -23,33 +23,46 @@ const keyringStep = "joining a fresh session keyring"
 // Compile turns a spec into the plan that makes it so. It looks nothing up and decides nothing
 // that the spec does not say.
 func Compile(s *Spec) *userns.Plan {
+	first, rest := s.Root.Steps()
 	return &userns.Plan{
 		Namespaces: namespaces(s),
-		Init:       initSteps(s),
+		Init:       initSteps(beginning(s, first, len(rest)), s, rest),
 		Payload:    payloadSteps(s),
 	}
 }
+
+// otherSteps is about how many steps of PID 1 do not build the root.
+const otherSteps = 96
 
 func namespaces(s *Spec) uintptr {
 	return unix.CLONE_NEWUSER | unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWUTS |
 		unix.CLONE_NEWIPC | slirp.Namespaces(s.Network)
 }
 
-// initSteps are walked by PID 1, before anything foreign runs.
-func initSteps(s *Spec) []userns.Step {
-	steps := []userns.Step{userns.Barrier("waiting for the id maps")}
+// beginning are the first steps of PID 1, those that hardly depend on a profile: they may be walked
+// before it is read (Prepare). more are to follow.
+func beginning(s *Spec, root []userns.Step, more int) []userns.Step {
+	steps := make([]userns.Step, 0, len(root)+more+otherSteps)
+	steps = append(steps, userns.Barrier("waiting for the id maps"))
 	if s.IDs.DropGroups {
 		steps = append(steps, userns.SetGroups("dropping supplementary groups"))
 	}
-	steps = append(steps, userns.Unshare("making a cgroup namespace", unix.CLONE_NEWCGROUP))
+	steps = append(steps, slirp.Steps(s.Network)...)
+	return append(steps, root...)
+}
+
+// initSteps adds to the beginning what else PID 1 walks before anything foreign runs.
+func initSteps(steps []userns.Step, s *Spec, root []userns.Step) []userns.Step {
+	steps = append(steps,
+		userns.Barrier("waiting for what is made outside"),
+		userns.Unshare("making a cgroup namespace", unix.CLONE_NEWCGROUP))
 	if s.BootTimeZero {
 		steps = append(steps, bootTimeZero(s)...)
 	}
-	steps = append(steps, slirp.Steps(s.Network)...)
 	steps = append(steps,
 		userns.SetHostname("setting the host name", s.Hostname),
 		userns.SetDomainname("setting the host name", "(none)"))
-	steps = append(steps, s.Root.Steps()...)
+	steps = append(steps, root...)
 	if s.Terminals != [3]bool{} {
 		steps = append(steps, userns.OpenTerminal("opening a terminal", fuseoverlay.PtsSlot, masterSlot, slaveSlot, s.Window)...)
 		steps = append(steps, userns.Send("handing out the terminal", masterSlot))

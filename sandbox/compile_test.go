@@ -60,6 +60,7 @@ func hostSpec() *Spec {
 	l := &layout{}
 	l.kernel()
 	l.memory("/home/u")
+	l.first = len(l.entries)
 	for _, e := range []fuseoverlay.Entry{
 		{Kind: fuseoverlay.Bind, Source: "/usr", Target: "/usr", Mode: unix.S_IFDIR},
 		{Kind: fuseoverlay.Bind, Source: "/etc", Target: "/etc", Mode: unix.S_IFDIR},
@@ -73,7 +74,8 @@ func hostSpec() *Spec {
 	} {
 		l.add(e)
 	}
-	s.Root = fuseoverlay.Root{Entries: l.sorted(), Size: 1 << 30, Inodes: 1 << 20, TTYGroup: true}
+	s.Root = fuseoverlay.Root{Size: 1 << 30, Inodes: 1 << 20, TTYGroup: true}
+	s.Root.Entries, s.Root.First = l.sorted()
 	return s
 }
 

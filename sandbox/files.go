@@ -134,13 +134,17 @@ func (l *layout) mount(s *Spec, m profiles.Mount, from profiles.Origin) error {
 // replace drops what the sandbox itself would show at or below a target that the user fills.
 func (l *layout) replace(target string) {
 	kept := l.entries[:0]
+	first, base := l.first, l.base
 	for i, e := range l.entries {
-		if i < l.base && host.Within(e.Target, target) && e.Kind != fuseoverlay.Device && e.Kind != fuseoverlay.Pts {
+		if i < base && host.Within(e.Target, target) && e.Kind != fuseoverlay.Device && e.Kind != fuseoverlay.Pts {
+			l.base--
+			if i < first {
+				l.first--
+			}
 			continue
 		}
 		kept = append(kept, e)
 	}
-	l.base -= len(l.entries) - len(kept)
 	l.entries = kept
 }
 

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 
 	"golang.org/x/sys/unix"
 
@@ -43,6 +44,8 @@ var deviceLinks = map[string]string{
 // layout collects the entries of a root file system.
 type layout struct {
 	entries []fuseoverlay.Entry
+	// first is how many of them every sandbox of the user has.
+	first int
 	// base is how many of them are the sandbox's own, which the user's give way to.
 	base int
 }
@@ -66,7 +69,11 @@ func (l *layout) bind(source, target string, writable bool) error {
 }
 
 // system shows the host's system folders: links as links, folders read-only.
-func (l *layout) system() {
+func (l *layout) system() { l.entries = append(l.entries, systemEntries()...) }
+
+// systemEntries looks once: a start asks twice, at the beginning and for the whole.
+var systemEntries = sync.OnceValue(func() []fuseoverlay.Entry {
+	l := &layout{}
 	for _, dir := range slices.Concat(systemFolders, stateFolders, []string{cpuFolder}) {
 		info, err := os.Lstat(dir)
 		switch {
@@ -79,7 +86,8 @@ func (l *layout) system() {
 			l.bind(dir, dir, false)
 		}
 	}
-}
+	return l.entries
+})
 
 // kernel adds what the kernel provides: proc, a minimal /dev, devpts and shared memory.
 func (l *layout) kernel() {
@@ -106,16 +114,37 @@ func (l *layout) memory(home string) {
 }
 
 // sorted returns the entries with folders before what lies in them; of two at one place the later
-// stays on top.
-func (l *layout) sorted() []fuseoverlay.Entry {
-	slices.SortStableFunc(l.entries, func(a, b fuseoverlay.Entry) int { return comparePaths(a.Target, b.Target) })
-	return l.entries
+// stays on top. The first ones, of which there are as many as it says, come before all others, unless
+// one of these covers a folder that one of them lies in.
+func (l *layout) sorted() (list []fuseoverlay.Entry, first int) {
+	byPath := func(a, b fuseoverlay.Entry) int { return comparePaths(a.Target, b.Target) }
+	own, others := l.entries[:l.first], l.entries[l.first:]
+	for _, e := range others {
+		if slices.ContainsFunc(own, func(o fuseoverlay.Entry) bool { return o.Target != e.Target && host.Within(o.Target, e.Target) }) {
+			slices.SortStableFunc(l.entries, byPath)
+			return l.entries, 0
+		}
+	}
+	slices.SortStableFunc(own, byPath)
+	slices.SortStableFunc(others, byPath)
+	return l.entries, l.first
 }
 
 // comparePaths orders paths by their components, so that a folder comes before all that is in it
 // and before every other name that begins alike.
 func comparePaths(a, b string) int {
-	return cmp.Compare(strings.ReplaceAll(a, "/", "\x00"), strings.ReplaceAll(b, "/", "\x00"))
+	for i := range min(len(a), len(b)) {
+		switch {
+		case a[i] == b[i]:
+		case a[i] == '/':
+			return -1
+		case b[i] == '/':
+			return 1
+		default:
+			return cmp.Compare(a[i], b[i])
+		}
+	}
+	return cmp.Compare(len(a), len(b))
 }
 
 // shows returns the entry through which a path is seen inside, and the host path behind it, if a

@@ -83,8 +83,6 @@ func Resolve(r Request) (*Spec, error) {
 	if err := resolveRoot(s, &r, p); err != nil {
 		return nil, err
 	}
-	// Whether a fresh proc can be mounted shows only when it is tried.
-	s.Root.OuterProc = s.Level.Require.Accepts(profiles.LevelOuterProc)
 	if !s.Level.Require.Accepts(s.Level.Name) {
 		return nil, &LevelError{s.Level}
 	}
@@ -185,13 +183,7 @@ func (s *Spec) warnOfStreams() {
 // resolveRoot lays out the root file system, the environment and the command.
 func resolveRoot(s *Spec, r *Request, p *profiles.Profile) error {
 	home := homeInside(s, r.Account)
-	l := &layout{}
-	l.system()
-	l.kernel()
-	l.memory(home)
-	if home != r.Account.Home {
-		l.scratch(r.Account.Home, 0o700)
-	}
+	l := firstEntries(home, r.Account)
 	pathFolders, variables := l.toolchains(r)
 	l.base = len(l.entries)
 	if err := l.files(s, r, p); err != nil {
@@ -204,18 +196,43 @@ func resolveRoot(s *Spec, r *Request, p *profiles.Profile) error {
 	if err := l.coverSockets(r.Project.Dir); err != nil {
 		return err
 	}
-	s.Root = fuseoverlay.Root{Size: memoryShare(), Inodes: inodeCap, TTYGroup: mapsTTYGroup(s), CallerIsRoot: r.Account.UID == 0}
+	if err := l.finish(s, r.Account); err != nil {
+		return err
+	}
+	if err := l.resolveWorkdir(s, r, home); err != nil {
+		return err
+	}
+	resolveCommand(s, r, home, l.shownFolders(pathFolders), variables)
+	return nil
+}
+
+// firstEntries are those of a user's every sandbox on the host's root, whatever its profile says.
+func firstEntries(home string, account host.Account) *layout {
+	l := &layout{}
+	l.system()
+	l.kernel()
+	l.memory(home)
+	if home != account.Home {
+		l.scratch(account.Home, 0o700)
+	}
+	l.first = len(l.entries)
+	return l
+}
+
+// finish makes the root file system of what is laid out.
+func (l *layout) finish(s *Spec, account host.Account) error {
+	s.Root = fuseoverlay.Root{
+		Size: memoryShare(), Inodes: inodeCap, TTYGroup: mapsTTYGroup(s), CallerIsRoot: account.UID == 0,
+		// Whether a fresh proc can be mounted shows only when it is tried.
+		OuterProc: s.Level.Require.Accepts(profiles.LevelOuterProc),
+	}
 	if !host.MountSetattr.OK() {
 		s.Root.OldKernel = true
 		if err := l.oldKernel(); err != nil {
 			return err
 		}
 	}
-	s.Root.Entries = l.sorted()
-	if err := l.resolveWorkdir(s, r, home); err != nil {
-		return err
-	}
-	resolveCommand(s, r, home, l.shownFolders(pathFolders), variables)
+	s.Root.Entries, s.Root.First = l.sorted()
 	return nil
 }
 

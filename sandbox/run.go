@@ -3,7 +3,6 @@ package sandbox
 import (
 	"errors"
 	"fmt"
-	"os/signal"
 	"path/filepath"
 	"sync/atomic"
 	"time"
@@ -73,32 +72,6 @@ func (e *NotExecutedError) Status() int {
 // grace is how long a payload has between the TERM of a time limit and the KILL.
 const grace = 10 * time.Second
 
-// Prepared is what can begin before it is known what sandbox it is to be.
-type Prepared struct {
-	first   *userns.Prepared
-	signals *caller
-}
-
-// Prepare begins to make the first process of a sandbox with the usual namespaces, and to catch
-// signals, while the caller still finds out the rest. Start takes it, or replaces the process by one
-// that fits.
-func Prepare(streams Streams) *Prepared {
-	return &Prepared{
-		first:   userns.Prepare(namespaces(&Spec{Network: profiles.NetNone}), streams.Stdin, streams.Stdout, streams.Stderr),
-		signals: catchSignals(),
-	}
-}
-
-// Discard ends what Prepare began, unless Start has taken it. Nobody else may reap the process: in a
-// container, PID 1 is often no init.
-func (p *Prepared) Discard() {
-	if p == nil {
-		return
-	}
-	p.first.Discard()
-	signal.Stop(p.signals.caught)
-}
-
 // Start makes the sandbox and starts its payload. notify hears what has to be said meanwhile.
 func Start(s *Spec, streams Streams, prepared *Prepared, notify func(string)) (*Running, error) {
 	r := &Running{spec: s, Level: s.Level, ended: make(chan struct{})}
@@ -106,8 +79,9 @@ func Start(s *Spec, streams Streams, prepared *Prepared, notify func(string)) (*
 		r.before = takeSnapshot(&s.Project, false)
 	}
 	r.watch = newWatch(s, r.before, notify)
-	<-prepared.signals.ready // the payload must not miss one
-	process, err := userns.Start(Compile(s), userns.Options{
+	plan := Compile(s)
+	caller := prepared.takeSignals() // the payload must not miss one
+	process, err := userns.Start(plan, userns.Options{
 		Stdin: streams.Stdin, Stdout: streams.Stdout, Stderr: streams.Stderr,
 		Maps: s.IDs.Maps, AtBarrier: r.watch.atBarrier(), Prepared: prepared.first,
 	})
@@ -120,7 +94,7 @@ func Start(s *Spec, streams Streams, prepared *Prepared, notify func(string)) (*
 	r.watch.begin(process)
 	r.terminal = relay(s.Terminals, streams, process.Files[masterSlot])
 	r.terminal.resize() // a change since the size was read went unseen
-	prepared.signals.forward(process.Payload, r.terminal)
+	caller.forward(process.Payload, r.terminal)
 	r.limitTime()
 	r.shrinkLater()
 	return r, nil

@@ -41,7 +41,7 @@ const (
 // message is what goes over the socket, as the kernel carries it.
 type message struct {
 	kind  uint32
-	part  uint32 // which list of the plan: 0 Init, 1 Payload
+	part  uint32 // which list of the plan: partBeginning and so on
 	step  uint32
 	errno uint32
 	value uint64 // wait status, or number of the slot
@@ -147,8 +147,10 @@ func clone(b *block) (pid uintptr, errno syscall.Errno) {
 //go:nocheckptr
 func childMain(b *block) {
 	prelude(b)
-	awaitBarrier(b) // the plan is there
-	walk(b, 0)
+	awaitBarrier(b) // the beginning of the plan is there
+	walk(b, partBeginning)
+	awaitBarrier(b) // and so is the rest
+	walk(b, partInit)
 	if b.mode == modeRun {
 		exit(0)
 	}
@@ -158,7 +160,7 @@ func childMain(b *block) {
 	if pid == 0 {
 		// In the payload's process.
 		raw4(unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, uintptr(unsafe.Pointer(&b.oldSignals)), 0, 8)
-		walk(b, 1)
+		walk(b, partPayload)
 		exit(127)
 	}
 	initLoop(b, pid)
@@ -185,7 +187,7 @@ func prelude(b *block) {
 	// The copies of all that the supervisor has open go before any foreign code exists, its end
 	// of the socket among them: else its death could not be seen from here.
 	if _, errno := raw3(unix.SYS_CLOSE_RANGE, childInputs+b.inputCount, 0xffffffff, 0); errno != 0 {
-		fail(b, 0, ^uint32(0), errno)
+		fail(b, partBeginning, ^uint32(0), errno)
 	}
 	rename(b)
 }
@@ -237,9 +239,12 @@ func dieWithSupervisor() {
 //go:nosplit
 //go:nocheckptr
 func walk(b *block, part uint32) {
-	list := &headerOf(b).lists[0]
-	if part == 1 {
-		list = &headerOf(b).lists[1]
+	list := &headerOf(b).lists[partBeginning]
+	switch part {
+	case partInit:
+		list = &headerOf(b).lists[partInit]
+	case partPayload:
+		list = &headerOf(b).lists[partPayload]
 	}
 	for i := uintptr(0); i < list.count; i++ {
 		s := (*rawStep)(unsafe.Add(unsafe.Pointer(headerOf(b)), list.offset+i*unsafe.Sizeof(rawStep{})))

@@ -15,8 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// embryo is a first process that waits for its plan. Making one costs the kernel about as long as
-// the supervisor takes to find out what the plan is, so that both can happen at once (Prepare).
+// embryo is a first process that waits for its plan.
 type embryo struct {
 	pid, pidfd int
 	socket     int
@@ -29,44 +28,6 @@ type embryo struct {
 // childMemory is the size of the block and the stack, in bytes. The linker holds the stack use of
 // nosplit code below 800.
 const childMemory = 32 << 10
-
-// Prepared is an embryo on its way.
-type Prepared struct {
-	namespaces uintptr
-	done       chan struct{}
-	embryo     *embryo
-	err        error
-	once       sync.Once
-}
-
-// Prepare begins to make the first process of a sandbox with these namespaces (CLONE_NEW* flags)
-// and streams, before its plan is known. Start takes it by Options.Prepared; who does not need it
-// any more calls Discard.
-func Prepare(namespaces uintptr, stdin, stdout, stderr *os.File) *Prepared {
-	p := &Prepared{namespaces: namespaces, done: make(chan struct{})}
-	go func() {
-		defer close(p.done)
-		o := Options{Stdin: stdin, Stdout: stdout, Stderr: stderr}
-		p.embryo, p.err = newEmbryo(namespaces, modeInit, o, nil, minArena)
-	}()
-	return p
-}
-
-// Discard ends what Prepare made, unless Start has taken it.
-func (p *Prepared) Discard() {
-	if e, _ := p.take(); e != nil {
-		e.discard()
-	}
-}
-
-// take hands the embryo over, once.
-func (p *Prepared) take() (e *embryo, err error) {
-	p.once.Do(func() {
-		<-p.done
-		e, err = p.embryo, p.err
-	})
-	return e, err
-}
 
 func (e *embryo) discard() {
 	unix.Close(e.socket)
@@ -201,17 +162,19 @@ func moveFile(f *os.File, move func(int) uintptr) uintptr {
 	return move(int(f.Fd()))
 }
 
+// The slots that every plan has from the start, and what they hold.
+var (
+	ownSlots   = []Slot{Stdin, Stdout, Stderr}
+	ownNumbers = []uintptr{0, 1, 2}
+)
+
 // inputSlots are the slots that hold descriptors from the start, and the child's numbers of them.
 func inputSlots(inputs []Slot) (slots []Slot, numbers []uintptr) {
-	slots = slices.Concat([]Slot{Stdin, Stdout, Stderr}, inputs)
-	for i := range slots {
-		number := uintptr(i)
-		if i > 2 {
-			number = uintptr(childInputs + i - 3)
-		}
-		numbers = append(numbers, number)
+	numbers = slices.Clone(ownNumbers)
+	for i := range inputs {
+		numbers = append(numbers, uintptr(childInputs+i))
 	}
-	return slots, numbers
+	return slices.Concat(ownSlots, inputs), numbers
 }
 
 // argvMemory is where the arguments of this process lie, which is what /proc/PID/cmdline shows of

@@ -46,25 +46,33 @@ func newArena(size int) ([]byte, error) {
 	return arena, nil
 }
 
+// Parts of a plan: lists of steps that are walked one after the other. The beginning is empty but where
+// it was walked before the rest was known (Prepare).
+const (
+	partBeginning = iota
+	partInit
+	partPayload
+	parts
+)
+
 // header is the head of the arena: where the lists and the slots lie.
 type header struct {
-	lists [2]rawList
+	lists [parts]rawList
 	slots uintptr // offset
 }
 
-// encoded is a plan in an arena.
-type encoded struct {
-	parts [2][]Step
-	slots []Slot // by number
-	size  int    // bytes
-}
+// maxSlots is how many slots a plan may have. Memory of those that it has not is never touched.
+const maxSlots = 4096
 
 type encoder struct {
 	arena []byte
 	used  int
 	slots map[Slot]uintptr
+	names []Slot // of slots, by number
 	// shared finds memory that several arguments use, by the identity of its description.
 	shared map[identity]int
+	// done are the parts that lie in the arena.
+	done [parts][]Step
 }
 
 // identity is that of the description of memory which several arguments share: its address and,
@@ -74,36 +82,43 @@ type identity struct {
 	length  int
 }
 
-// encode lays a plan out in an arena. inputs are the slots that hold descriptors from the start,
-// in the order of their numbers; values are what they hold.
-func encode(arena []byte, p *Plan, inputs []Slot, values []uintptr) (*encoded, error) {
+// newEncoder begins an arena. inputs are the slots that hold descriptors from the start, in the order of
+// their numbers; values are what they hold.
+func newEncoder(arena []byte, inputs []Slot, values []uintptr) (*encoder, error) {
 	e := &encoder{arena: arena, slots: map[Slot]uintptr{}, shared: map[identity]int{}}
-	var head header
-	if _, err := e.grow(int(unsafe.Sizeof(head))); err != nil {
-		return nil, err
-	}
-	for _, s := range inputs {
-		e.slot(s)
-	}
-	out := &encoded{parts: [2][]Step{p.Init, p.Payload}}
-	for i, steps := range out.parts {
-		list, err := e.steps(steps)
-		if err != nil {
-			return nil, err
-		}
-		head.lists[i] = list
-	}
-	slots, err := e.grow(len(e.slots) * wordSize)
+	slots, err := e.grow(int(unsafe.Sizeof(header{})) + maxSlots*wordSize)
 	if err != nil {
 		return nil, err
 	}
-	for i, v := range values {
-		e.put(slots+i*wordSize, v)
+	slots += int(unsafe.Sizeof(header{}))
+	e.head().slots = uintptr(slots)
+	for i, s := range inputs {
+		e.put(slots+int(e.slot(s))*wordSize, values[i])
 	}
-	head.slots = uintptr(slots)
-	*(*header)(unsafe.Pointer(&arena[0])) = head
-	out.slots, out.size = e.slotNames(), e.used
-	return out, nil
+	return e, nil
+}
+
+func (e *encoder) head() *header { return (*header)(unsafe.Pointer(&e.arena[0])) }
+
+// encode lays a part of a plan out in the arena.
+func (e *encoder) encode(part int, steps []Step) error {
+	list, err := e.steps(steps)
+	if err != nil {
+		return err
+	}
+	if len(e.names) > maxSlots {
+		return fmt.Errorf("the plan has %d slots, at most %d: %w", len(e.names), maxSlots, unix.E2BIG)
+	}
+	e.head().lists[part], e.done[part] = list, steps
+	return nil
+}
+
+// encode lays out both parts of a plan that has no beginning.
+func (p *Plan) encode(e *encoder) error {
+	if err := e.encode(partInit, p.Init); err != nil {
+		return err
+	}
+	return e.encode(partPayload, p.Payload)
 }
 
 const wordSize = int(unsafe.Sizeof(uintptr(0)))
@@ -122,17 +137,9 @@ func (e *encoder) slot(s Slot) uintptr {
 	if n, ok := e.slots[s]; ok {
 		return n
 	}
-	n := uintptr(len(e.slots))
-	e.slots[s] = n
+	n := uintptr(len(e.names))
+	e.slots[s], e.names = n, append(e.names, s)
 	return n
-}
-
-func (e *encoder) slotNames() []Slot {
-	names := make([]Slot, len(e.slots))
-	for s, n := range e.slots {
-		names[n] = s
-	}
-	return names
 }
 
 func (e *encoder) steps(steps []Step) (rawList, error) {

@@ -125,7 +125,7 @@ func newJobRequest(o Options, socket int) (*jobRequest, error) {
 }
 
 // request lays the plan out and sends the request.
-func (p *Process) request(steps []Step, ask *jobRequest) (*Job, *encoded, region, error) {
+func (p *Process) request(steps []Step, ask *jobRequest) (*Job, *encoder, region, error) {
 	defer ask.null.Close()
 	j := &p.jobs
 	j.mutex.Lock()
@@ -133,7 +133,7 @@ func (p *Process) request(steps []Step, ask *jobRequest) (*Job, *encoded, region
 	if j.over {
 		return nil, nil, region{}, ErrEnded
 	}
-	code, place, err := j.lay(p.embryo.spare, &Plan{Payload: steps}, ask.inputs)
+	code, place, err := j.lay(p.embryo.spare, steps, ask.inputs)
 	if err != nil {
 		return nil, nil, region{}, err
 	}
@@ -155,8 +155,8 @@ func (p *Process) request(steps []Step, ask *jobRequest) (*Job, *encoded, region
 	return job, code, place, nil
 }
 
-// lay encodes a plan into the widest part of the arena that no walk uses.
-func (j *jobs) lay(arena []byte, plan *Plan, inputs []Slot) (*encoded, region, error) {
+// lay encodes steps into the widest part of the arena that no walk uses.
+func (j *jobs) lay(arena []byte, steps []Step, inputs []Slot) (*encoder, region, error) {
 	gap := region{}
 	at := 0
 	for _, r := range append(slices.Clone(j.regions), region{len(arena), len(arena)}) {
@@ -169,13 +169,16 @@ func (j *jobs) lay(arena []byte, plan *Plan, inputs []Slot) (*encoded, region, e
 		return nil, gap, errArenaFull
 	}
 	slots, numbers := inputSlots(inputs)
-	code, err := encode(arena[gap.start:gap.end], plan, slots, numbers)
+	code, err := newEncoder(arena[gap.start:gap.end], slots, numbers)
+	if err == nil {
+		err = code.encode(partPayload, steps)
+	}
 	if err != nil {
 		wipe(arena[gap.start:gap.end])
 		return nil, gap, err
 	}
 	page := os.Getpagesize()
-	place := region{gap.start, min(gap.start+(code.size+page-1)/page*page, gap.end)}
+	place := region{gap.start, min(gap.start+(code.used+page-1)/page*page, gap.end)}
 	j.regions = append(j.regions, place)
 	slices.SortFunc(j.regions, func(a, b region) int { return a.start - b.start })
 	return code, place, nil
@@ -203,7 +206,7 @@ func (j *jobs) release(arena []byte, place region) {
 }
 
 // follow hears what the walk says, until the socket is closed by its end.
-func (job *Job) follow(socket int, code *encoded) error {
+func (job *Job) follow(socket int, code *encoder) error {
 	var failed error
 	for {
 		var m message
@@ -216,7 +219,7 @@ func (job *Job) follow(socket int, code *encoded) error {
 		case m.kind == msgFailed:
 			failed = code.stepError(&m)
 		case m.kind == msgFile:
-			slot := code.slots[m.value]
+			slot := code.names[m.value]
 			job.Files[slot] = os.NewFile(uintptr(fd), string(slot))
 		}
 	}

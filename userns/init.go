@@ -23,7 +23,7 @@ const (
 func forkPayload(b *block) uintptr {
 	pid, errno := fork(b)
 	if errno != 0 {
-		fail(b, 1, ^uint32(0), errno)
+		fail(b, partPayload, ^uint32(0), errno)
 	}
 	return pid
 }
@@ -44,7 +44,7 @@ func fork(b *block) (pid, errno uintptr) {
 //go:nosplit
 //go:nocheckptr
 func initLoop(b *block, payload uintptr) {
-	send(b, msgStarted, 1, 0, 0, uint64(payload), b.pidfd)
+	send(b, msgStarted, partPayload, 0, 0, uint64(payload), b.pidfd)
 	initDescriptors(b)
 	for {
 		b.poll[0] = pollFD{fd: initSignalFD, events: unix.POLLIN}
@@ -105,7 +105,7 @@ func reap(b *block, payload uintptr) {
 			return
 		}
 		if pid == payload {
-			send(b, msgExited, 1, 0, 0, uint64(uint32(b.status)), -1)
+			send(b, msgExited, partPayload, 0, 0, uint64(uint32(b.status)), -1)
 			exit(exitCode(b.status))
 		}
 		jobEnded(b, pid)

@@ -52,7 +52,7 @@ func takeRequest(b *block) {
 	n, errno := raw3(unix.SYS_RECVMSG, initSocket, uintptr(unsafe.Pointer(&b.hdr)), unix.MSG_DONTWAIT|unix.MSG_CMSG_CLOEXEC)
 	if errno == 0 && n == unsafe.Sizeof(b.request) {
 		if errno := startJob(b); errno != 0 {
-			send(b, msgJobRefused, 1, b.request.number, errno, 0, -1)
+			send(b, msgJobRefused, partPayload, b.request.number, errno, 0, -1)
 		}
 	}
 	if b.mode == modeRun {
@@ -87,7 +87,7 @@ func startJob(b *block) uintptr {
 		return 0
 	}
 	*jobAt(b, place) = job{uint32(pid), b.request.number}
-	send(b, msgJobStarted, 1, b.request.number, 0, uint64(pid), b.pidfd)
+	send(b, msgJobStarted, partPayload, b.request.number, 0, uint64(pid), b.pidfd)
 	return 0
 }
 
@@ -125,7 +125,7 @@ func jobMain(b *block) {
 		exit(127)
 	}
 	raw4(unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, uintptr(unsafe.Pointer(&b.oldSignals)), 0, 8)
-	walk(b, 1)
+	walk(b, partPayload)
 	exit(0)
 }
 
@@ -157,7 +157,7 @@ func jobEnded(b *block, pid uintptr) {
 	for i := uintptr(0); i < maxJobs; i++ {
 		if j := jobAt(b, i); uintptr(j.pid) == pid {
 			j.pid = 0
-			send(b, msgJobExited, 1, j.number, 0, uint64(uint32(b.status)), -1)
+			send(b, msgJobExited, partPayload, j.number, 0, uint64(uint32(b.status)), -1)
 			return
 		}
 	}

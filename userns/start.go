@@ -23,7 +23,7 @@ type Options struct {
 	// AtBarrier runs in the supervisor while the child waits and the id maps are written, side
 	// by side with them. pid is that of PID 1 outside. An error ends the child.
 	AtBarrier func(pid int) error
-	// Prepared, if not nil, is a first process made ahead, with the same streams.
+	// Prepared, if not nil, is a first process made ahead, with the same streams. Start takes or ends it.
 	Prepared *Prepared
 }
 
@@ -38,13 +38,15 @@ type Process struct {
 	// Notices are the tolerated errors that steps were to tell, in order.
 	Notices []StepError
 
-	mutex  sync.Mutex // of embryo.pidfd
-	embryo *embryo
-	code   *encoded
-	failed *StepError
-	status unix.WaitStatus
-	exited bool
-	jobs   jobs
+	mutex    sync.Mutex // of embryo.pidfd
+	embryo   *embryo
+	code     *encoder
+	mapped   bool // the id maps are written
+	barriers int
+	failed   *StepError
+	status   unix.WaitStatus
+	exited   bool
+	jobs     jobs
 }
 
 // StepError is a step of a plan that failed.
@@ -70,8 +72,13 @@ var errGone = errors.New("the first process of the sandbox was killed before its
 // Start clones the plan's first process, or takes the prepared one, writes its id maps, lets it
 // walk and returns when its payload's process exists. Errors are a *CloneError, a *MapError, a
 // *StepError, or that of AtBarrier.
+//
+// Init holds one barrier, for the id maps and AtBarrier both, or two, the first for the maps alone.
 func Start(plan *Plan, o Options) (*Process, error) {
-	p, err := launch(plan, o, modeInit)
+	p, err := prepared(plan, &o)
+	if p == nil && err == nil {
+		p, err = launch(plan, o, modeInit)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -81,6 +88,29 @@ func Start(plan *Plan, o Options) (*Process, error) {
 		return nil, err
 	}
 	return p, nil
+}
+
+// prepared is the prepared process with the rest of its plan, or nil where the plan is another.
+func prepared(plan *Plan, o *Options) (*Process, error) {
+	if o.Prepared == nil {
+		return nil, nil
+	}
+	if !o.Prepared.fits(plan, o) {
+		o.Prepared.Discard()
+		return nil, nil
+	}
+	p, err := o.Prepared.take()
+	if err != nil {
+		return nil, err
+	}
+	rest := Plan{Init: plan.Init[len(o.Prepared.beginning.Steps):], Payload: plan.Payload}
+	err = rest.encode(p.code)
+	if errors.Is(err, errArenaFull) { // a larger one is needed from the start
+		p.abandon()
+		return nil, nil
+	}
+	p.mapped = true
+	return p.given(err)
 }
 
 // Run walks the first list of a plan in a child and returns when it is done. It has no payload.
@@ -99,7 +129,7 @@ func Run(plan *Plan, inputs map[Slot]*os.File) error {
 	return nil
 }
 
-// launch gives a plan to a first process, which begins to walk it.
+// launch gives a plan to a new first process, which begins to walk it.
 func launch(plan *Plan, o Options, mode uintptr) (*Process, error) {
 	inputs := slices.Sorted(maps.Keys(o.Inputs))
 	if len(inputs) > maxInputs {
@@ -107,48 +137,61 @@ func launch(plan *Plan, o Options, mode uintptr) (*Process, error) {
 	}
 	slots, numbers := inputSlots(inputs)
 	for size := minArena; ; size *= 4 {
-		e, err := firstProcess(plan, &o, mode, inputs, size)
+		e, err := newEmbryo(plan.Namespaces, mode, o, inputs, size)
 		if err != nil {
 			return nil, err
 		}
-		code, err := encode(e.arena, plan, slots, numbers)
+		code, err := newEncoder(e.arena, slots, numbers)
 		if err != nil {
 			e.discard()
-			if errors.Is(err, errArenaFull) && size < maxArena {
-				continue
-			}
 			return nil, err
 		}
-		p := &Process{PID: e.pid, embryo: e, code: code, Files: map[Slot]*os.File{}}
-		if err := p.OpenBarrier(); err != nil {
+		p := newProcess(e, code)
+		p.barriers = plan.barriers()
+		err = plan.encode(code)
+		if errors.Is(err, errArenaFull) && size < maxArena {
 			p.abandon()
-			return nil, err
+			continue
 		}
-		return p, nil
+		if err == nil {
+			err = p.OpenBarrier() // it has no beginning
+		}
+		return p.given(err)
 	}
+}
+
+// given lets the first process walk the rest of its plan, which it has got, or ends it after an error.
+func (p *Process) given(err error) (*Process, error) {
+	if err == nil {
+		err = p.OpenBarrier()
+	}
+	if err != nil {
+		p.abandon()
+		return nil, err
+	}
+	return p, nil
+}
+
+func newProcess(e *embryo, code *encoder) *Process {
+	return &Process{PID: e.pid, embryo: e, code: code, Files: map[Slot]*os.File{}}
+}
+
+// barriers counts those of Init.
+func (p *Plan) barriers() (n int) {
+	for i := range p.Init {
+		if p.Init[i].call == opBarrier {
+			n++
+		}
+	}
+	return n
 }
 
 // maxArena is far above what execve(2) takes of arguments and environment, in bytes.
 const maxArena = 256 << 20
 
-// firstProcess is the prepared one, if it is what the plan needs, else a new one.
-func firstProcess(plan *Plan, o *Options, mode uintptr, inputs []Slot, size int) (*embryo, error) {
-	prepared := o.Prepared
-	o.Prepared = nil
-	if prepared != nil && prepared.namespaces == plan.Namespaces && len(inputs) == 0 {
-		if e, err := prepared.take(); e != nil || err != nil {
-			return e, err
-		}
-	}
-	if prepared != nil {
-		prepared.Discard()
-	}
-	return newEmbryo(plan.Namespaces, mode, *o, inputs, size)
-}
-
-// open writes the id maps, lets the caller act beside that, and opens the barrier.
+// open writes the id maps, lets the caller act beside that, and opens the barriers.
 func (p *Process) open(o Options) error {
-	if err := p.atBarrier(o); err != nil {
+	if err := p.atBarriers(o); err != nil {
 		return err
 	}
 	if err := p.OpenBarrier(); err != nil {
@@ -162,14 +205,21 @@ func (p *Process) open(o Options) error {
 	return nil
 }
 
-func (p *Process) atBarrier(o Options) error {
+// atBarriers does what the walk waits for. Only the last barrier is left shut.
+func (p *Process) atBarriers(o Options) error {
 	beside := make(chan error, 1)
 	if o.AtBarrier == nil {
 		beside <- nil
 	} else {
 		go func() { beside <- o.AtBarrier(p.PID) }()
 	}
-	err := o.Maps.write(p.PID)
+	var err error
+	if !p.mapped {
+		err = o.Maps.write(p.PID)
+		if err == nil && p.barriers > 1 {
+			err = p.OpenBarrier()
+		}
+	}
 	return errors.Join(err, <-beside)
 }
 
@@ -271,7 +321,7 @@ func (p *Process) take(m *message, fd int) {
 	case msgNotice:
 		p.Notices = append(p.Notices, *p.stepError(m))
 	case msgFile:
-		slot := p.code.slots[m.value]
+		slot := p.code.names[m.value]
 		p.Files[slot] = os.NewFile(uintptr(fd), string(slot))
 	case msgStarted:
 		p.Payload = os.NewFile(uintptr(fd), "payload")
@@ -285,13 +335,13 @@ func (p *Process) take(m *message, fd int) {
 // stepError finds the step that a message speaks of. The executor's own calls have no step.
 func (p *Process) stepError(m *message) *StepError { return p.code.stepError(m) }
 
-func (e *encoded) stepError(m *message) *StepError {
-	steps := e.parts[m.part&1]
+func (e *encoder) stepError(m *message) *StepError {
+	steps := e.done[m.part%parts]
 	if int(m.step) < len(steps) {
 		return &StepError{steps[m.step], unix.Errno(m.errno)}
 	}
 	do := "closing the supervisor's descriptors"
-	if m.part == 1 {
+	if m.part == partPayload {
 		do = "making the payload's process"
 	}
 	return &StepError{Step{Do: do}, unix.Errno(m.errno)}

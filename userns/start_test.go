@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -204,9 +205,15 @@ func TestStartEndsAtTheBarrier(t *testing.T) {
 	}
 }
 
+// begun prepares what the first n steps of a plan do.
+func begun(plan *Plan, n int, stdout *os.File) *Prepared {
+	likely := func() (Beginning, error) { return Beginning{plan.Init[:n], ownIDs()}, nil }
+	return Prepare(plan.Namespaces, likely, nil, stdout, stdout)
+}
+
 // A first process that nobody wants any more is ended and reaped: an outer PID 1 may be no init.
 func TestDiscardReaps(t *testing.T) {
-	p := Prepare(allNamespaces, os.Stdin, os.Stdout, os.Stderr)
+	p := begun(shell("true"), 2, os.Stdout)
 	<-p.done
 	if p.err != nil {
 		t.Fatal(p.err)
@@ -216,6 +223,81 @@ func TestDiscardReaps(t *testing.T) {
 	p.Discard()
 	if err := unix.Kill(pid, 0); err != unix.ESRCH {
 		t.Errorf("process %d is still there, alive or as a zombie: %v", pid, err)
+	}
+}
+
+// The beginning leaves its results to the rest, and its steps happen once.
+func TestPreparedGoesOn(t *testing.T) {
+	plan := shell("hostname; test $PPID = 1 && echo two", SetHostname("naming", "one"),
+		Chdir("trying", "/nowhere").Tolerate(unix.ENOENT).To("tried"),
+		SetHostname("naming again", "two").If("tried", unix.ENOENT))
+	for name, c := range map[string]struct {
+		change func(*Plan)
+		reused bool
+	}{
+		"as foreseen":      {func(*Plan) {}, true},
+		"another step":     {func(p *Plan) { p.Init[3] = SetHostname("naming", "three") }, false},
+		"fewer steps":      {func(p *Plan) { p.Init = p.Init[:4] }, false},
+		"other namespaces": {func(p *Plan) { p.Namespaces &^= unix.CLONE_NEWIPC }, false},
+		"a larger plan": {func(p *Plan) {
+			p.Payload = append([]Step{Write("filling", Stdout, strings.Repeat("x", minArena))}, p.Payload...)
+		}, false},
+	} {
+		changed := *plan
+		changed.Init = slices.Clone(plan.Init)
+		c.change(&changed)
+		r, w, _ := os.Pipe()
+		first := begun(plan, 5, w)
+		<-first.done
+		pid := first.embryo.pid
+		p, err := Start(&changed, Options{Stdout: w, Stderr: w, Maps: ownIDs(), Prepared: first})
+		w.Close()
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		text, _ := io.ReadAll(r)
+		if reused := p.PID == pid; reused != c.reused {
+			t.Errorf("%s: the prepared process was taken: %v", name, reused)
+		}
+		if status, err := p.Wait(); status != 0 || err != nil || !strings.HasSuffix(string(text), "two\n") {
+			t.Errorf("%s: said %.40q, status %v, error %v", name, text, status, err)
+		}
+		if err := unix.Kill(pid, 0); err != unix.ESRCH {
+			t.Errorf("%s: process %d is still there: %v", name, pid, err)
+		}
+	}
+}
+
+// What fails in the beginning is told as if it had failed later.
+func TestFailingBeginningIsNamed(t *testing.T) {
+	plan := shell("true", Chdir("entering the folder", "/nowhere"))
+	p, err := Start(plan, Options{Maps: ownIDs(), Prepared: begun(plan, len(plan.Init), nil)})
+	if p != nil {
+		p.Wait()
+	}
+	var failed *StepError
+	if !errors.As(err, &failed) || failed.Step.Do != "entering the folder" {
+		t.Errorf("error %v", err)
+	}
+}
+
+// Two barriers: the id maps are there after the first, what AtBarrier did after the second.
+func TestTwoBarriers(t *testing.T) {
+	dir := t.TempDir()
+	plan := shell("cat "+dir+"/made", SetHostname("using the maps", "x"), Barrier("waiting for the file"), Chdir("entering", dir+"/made.d"))
+	make := func(int) error {
+		return errors.Join(os.Mkdir(dir+"/made.d", 0o755), os.WriteFile(dir+"/made", []byte("made"), 0o644))
+	}
+	r, w, _ := os.Pipe()
+	p, err := Start(plan, Options{Stdout: w, Stderr: w, Maps: ownIDs(), AtBarrier: make})
+	w.Close()
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, _ := io.ReadAll(r)
+	if p.Wait(); string(text) != "made" {
+		t.Errorf("said %q", text)
 	}
 }
 

@@ -6,7 +6,6 @@ import (
 	"path/filepath"
 	"strings"
 
-	"sbx/host"
 	"sbx/profiles"
 	"sbx/sandbox"
 )
@@ -109,11 +108,10 @@ func (f *sandboxFlags) spec(command []string) (*sandbox.Spec, error) {
 			return nil, err
 		}
 	}
-	account, err := host.User()
+	account, err := sandbox.Caller()
 	if err != nil {
-		return nil, fmt.Errorf("looking up the user: %w", err)
+		return nil, err
 	}
-	account.Home, account.PasswdHome = resolved(account.Home), resolved(account.PasswdHome)
 	cwd, err := os.Getwd()
 	if err != nil {
 		return nil, fmt.Errorf("finding the working folder: %w", err)
@@ -134,14 +132,6 @@ func (f *sandboxFlags) spec(command []string) (*sandbox.Spec, error) {
 		Cwd: cwd, Workdir: f.Workdir, Environ: os.Environ(), EnvFlags: f.Env,
 		Streams: ownStreams,
 	})
-}
-
-// resolved is a path with its symlinks resolved, or as it is where that cannot be done.
-func resolved(path string) string {
-	if real, err := filepath.EvalSymlinks(path); path != "" && err == nil {
-		return real
-	}
-	return path
 }
 
 func (f *sandboxFlags) load(project profiles.Project, cwd, home string) (*profiles.Loaded, error) {

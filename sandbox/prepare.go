@@ -1,0 +1,62 @@
+package sandbox
+
+import (
+	"os/signal"
+
+	"sbx/profiles"
+	"sbx/userns"
+)
+
+// Prepared is what can begin before it is known what sandbox it is to be.
+type Prepared struct {
+	first   *userns.Prepared
+	signals *caller
+}
+
+// Prepare begins to make the usual sandbox, one on the host's root for the caller's own user without a
+// network, and to catch signals, while the caller still finds out the rest. Start takes it, or makes
+// another sandbox anew.
+func Prepare(streams Streams) *Prepared {
+	usual := &Spec{Network: profiles.NetNone, Level: Level{Name: profiles.LevelFull, Require: profiles.LevelNone}}
+	return &Prepared{
+		first: userns.Prepare(namespaces(usual), func() (userns.Beginning, error) { return likelyBeginning(usual) },
+			streams.Stdin, streams.Stdout, streams.Stderr),
+		signals: catchSignals(),
+	}
+}
+
+// likelyBeginning is how the plan of the usual sandbox begins.
+func likelyBeginning(usual *Spec) (userns.Beginning, error) {
+	account, err := Caller()
+	if err != nil {
+		return userns.Beginning{}, err
+	}
+	if err := resolveIDs(usual, account, profiles.User{Kind: profiles.UserMe}, profiles.GroupsDrop); err != nil {
+		return userns.Beginning{}, err
+	}
+	if err := firstEntries(homeInside(usual, account), account).finish(usual, account); err != nil {
+		return userns.Beginning{}, err
+	}
+	first, _ := usual.Root.Steps()
+	return userns.Beginning{Steps: beginning(usual, first, 0), Maps: usual.IDs.Maps}, nil
+}
+
+// takeSignals hands over what the caller sends, once it is caught.
+func (p *Prepared) takeSignals() *caller {
+	taken := p.signals
+	<-taken.ready
+	p.signals = nil
+	return taken
+}
+
+// Discard ends what Prepare began, unless Start has taken it. Nobody else may reap the process: in a
+// container, PID 1 is often no init.
+func (p *Prepared) Discard() {
+	if p == nil {
+		return
+	}
+	p.first.Discard()
+	if p.signals != nil {
+		signal.Stop(p.signals.caught)
+	}
+}
