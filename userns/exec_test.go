@@ -235,7 +235,7 @@ func TestEndOfThePayloadEndsExec(t *testing.T) {
 
 // A payload that forks until it may not does not keep the supervisor from acting inside.
 func TestExecUnderAForkBomb(t *testing.T) {
-	plan := shell("f() { f | f & }; f 2>/dev/null; sleep 600")
+	plan := shell("f() { f | f & }; (f) 2>/dev/null & exec sleep 600")
 	limit := SetLimit("limiting processes", unix.RLIMIT_NPROC, "RLIMIT_NPROC", 100, 100)
 	plan.Payload = append([]Step{limit}, plan.Payload...)
 	p, err := Start(plan, Options{Maps: ownIDs()})
