@@ -8,7 +8,7 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo SBX_TEST_AS=$(SBX_TEST_AS))
 export SBX_TEST_AS ?= sbx
 STAGE := /var/lib/$(SBX_TEST_AS)-test
 
-.PHONY: build install test test-unit test-e2e test-all bench demo lint clean
+.PHONY: build install test test-unit test-e2e test-vm test-all bench demo lint clean
 
 build:
 	@mkdir -p bin
@@ -46,6 +46,10 @@ test-unit:
 
 test-e2e:
 	@$(GO) run ./tests/run -only e2e
+
+# The scripts that depend on the kernel, in a guest with another kernel and systemd.
+test-vm:
+	@$(GO) run ./tests/vm
 
 # Also the long scripts: many starts, many kills.
 test-all:

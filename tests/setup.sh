@@ -4,6 +4,7 @@
 #   tests/setup.sh prepare [demo]   packages, test users, devices (demo: only what the demo needs)
 #   tests/setup.sh stage DIR        copies DIR (binaries) and the source tree to where the test users can read them
 #   tests/setup.sh hello            fetches the Debian source package `hello`
+#   tests/setup.sh guest DIR        builds the guest of tests/vm in DIR, unless it is there
 #
 # SBX_TEST_AS, `sbx` if not set, begins the names of users and folders: two checkouts are tested at once with two of them.
 set -eu
@@ -94,20 +95,20 @@ stage_files() {
     fi
 }
 
-# source_lists writes the machine's own package sources to $1 as deb-src, the main ones of this release alone.
+# source_lists writes the machine's own package sources to $1 as $2 (deb, deb-src): this release's, component main alone.
 source_lists() {
     release=$(. /etc/os-release && echo "$VERSION_CODENAME")
     for f in /etc/apt/sources.list /etc/apt/sources.list.d/*.list; do
         [ -f "$f" ] || continue
-        awk -v r="$release" '$1 == "deb" {
-            for (i = 2; i < NF; i++) if ($i == r && $(i+1) == "main") { sub(/^deb/, "deb-src"); print; next }
+        awk -v r="$release" -v type="$2" '$1 == "deb" {
+            for (i = 2; i < NF; i++) if ($i == r && $(i+1) == "main") { sub(/^deb/, type); print; next }
         }' "$f"
     done >"$1/own.list"
     for f in /etc/apt/sources.list.d/*.sources; do
         [ -f "$f" ] || continue
-        awk -v r="$release" 'BEGIN { RS = ""; ORS = "\n\n" }
+        awk -v r="$release" -v type="$2" 'BEGIN { RS = ""; ORS = "\n\n" }
             $0 ~ "(^|\n)Suites:[^\n]*[ ]" r "([ \n]|$)" && /(^|\n)Components:[^\n]* main/ {
-                sub(/(^|\n)Types:[^\n]*/, "\nTypes: deb-src"); sub(/^\n/, ""); print
+                sub(/(^|\n)Types:[^\n]*/, "\nTypes: " type); sub(/^\n/, ""); print
             }' "$f"
     done >"$1/own.sources"
 }
@@ -118,7 +119,7 @@ fetch_hello() {
     rm -rf $stage/hello
     mkdir -p $apt/lists/partial $apt/sources.d
     chmod -R a+rX $stage/hello
-    source_lists $apt/sources.d
+    source_lists $apt/sources.d deb-src
     opts="-qq -o Dir::Etc::sourcelist=/dev/null -o Dir::Etc::sourceparts=$apt/sources.d -o Dir::State::lists=$apt/lists"
     opts="$opts -o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache= -o APT::Sandbox::User=root"
     # shellcheck disable=SC2086
@@ -128,9 +129,24 @@ fetch_hello() {
     say "fetched $(cd $stage/hello && ls hello_*.dsc)"
 }
 
+# build_guest builds the image of the guest in $1, with what builds and boots it.
+build_guest() {
+    install_missing qemu-system-x86 mmdebstrap e2fsprogs
+    [ -d "$1" ] && return 0
+    command -v mmdebstrap >/dev/null || { say "no mmdebstrap here: the guest is built on Debian"; return 1; }
+    say "building the guest in $1"
+    sources=$(mktemp -d)
+    source_lists "$sources" deb
+    status=0
+    tests/vm/image.sh "$1" "$sources" || status=$?
+    rm -rf "$sources"
+    return $status
+}
+
 case "${1-}" in
 prepare) prepare "${2-}" ;;
 stage) stage_files "$2" "${3-}" ;;
 hello) fetch_hello ;;
-*) echo "usage: $0 prepare [demo] | stage DIR [MODCACHE] | hello" >&2; exit 2 ;;
+guest) build_guest "$2" ;;
+*) echo "usage: $0 prepare [demo] | stage DIR [MODCACHE] | hello | guest DIR" >&2; exit 2 ;;
 esac

@@ -30,7 +30,8 @@ var commands = map[string]func(ts *testscript.TestScript, neg bool, args []strin
 	"pty":     cmdPty,     // pty [!] FILE CMD...: runs CMD on a terminal by the dialogue in FILE
 }
 
-const patience = 10 * time.Second
+// patience is how long a script waits for what must come.
+func patience() time.Duration { return slow(10 * time.Second) }
 
 func cmdStatus(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 {
@@ -130,7 +131,7 @@ func cmdSession(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 func waitUntil(ok func() bool) bool {
-	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(patience()); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
 		if ok() {
 			return true
 		}

@@ -35,6 +35,7 @@ func runScripts(t *testing.T, dir string) {
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		t.Fatal(err)
 	}
+	rememberChildren()
 	files, err := filepath.Glob(filepath.Join(dir, "*.txtar"))
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no scripts in %s: %v", dir, err)
@@ -42,7 +43,7 @@ func runScripts(t *testing.T, dir string) {
 	me := whoAmI(t)
 	for _, file := range files {
 		tags := readTags(t, file)
-		if !runsAs(tags, me) || slices.Contains(tags, "long") && os.Getenv("SBX_TEST_LONG") == "" {
+		if !runsAs(tags, me) || !runsHere(tags) || slices.Contains(tags, "long") && os.Getenv("SBX_TEST_LONG") == "" {
 			continue
 		}
 		t.Run(strings.TrimSuffix(filepath.Base(file), ".txtar"), func(t *testing.T) { runScript(t, file, me) })
@@ -90,13 +91,27 @@ func readTags(t *testing.T, file string) []string {
 	return tags
 }
 
-var knownTags = []string{"vm", "user", "nouser", "nosub", "root", "long"}
+var knownTags = []string{"vm", "guest", "session", "plain", "user", "nouser", "nosub", "root", "long"}
 
 func runsAs(tags []string, me string) bool {
 	if me == "user" {
 		return !slices.Contains(tags, "nouser")
 	}
 	return slices.Contains(tags, me)
+}
+
+// runsHere knows whether this is the guest of tests/vm, which SBX_TEST_GUEST says: "vm" runs what depends on the kernel
+// there, "all" everything. There a user has a login session or has none, and `session` and `plain` name one of the two.
+func runsHere(tags []string) bool {
+	where := os.Getenv("SBX_TEST_GUEST")
+	inSession := os.Getenv("XDG_RUNTIME_DIR") != ""
+	switch {
+	case slices.Contains(tags, "session") && !inSession, slices.Contains(tags, "plain") && inSession:
+		return false
+	case slices.Contains(tags, "guest"):
+		return where != ""
+	}
+	return where != "vm" || slices.Contains(tags, "vm")
 }
 
 func runScript(t *testing.T, file, me string) {
@@ -132,9 +147,17 @@ func runScript(t *testing.T, file, me string) {
 // timeFor is far more than a script needs.
 func timeFor(file string) time.Duration {
 	if strings.HasPrefix(file, "real/") || strings.HasSuffix(file, "_often.txtar") {
-		return 10 * time.Minute
+		return slow(10 * time.Minute)
 	}
-	return time.Minute
+	return slow(time.Minute)
+}
+
+// slow is d on a machine that is SBX_TEST_SLOW times slower than usual, as an emulated one is.
+func slow(d time.Duration) time.Duration {
+	if n, err := strconv.Atoi(os.Getenv("SBX_TEST_SLOW")); err == nil && n > 1 {
+		return d * time.Duration(n)
+	}
+	return d
 }
 
 // setUp gives each script a home and a project of its own; it starts in the project.
@@ -156,6 +179,11 @@ func setUp(e *testscript.Env, me string) error {
 	e.Setenv("UID", fmt.Sprint(os.Getuid()))
 	e.Setenv("GID", fmt.Sprint(os.Getgid()))
 	e.Setenv("STAGE", os.Getenv("STAGE"))
+	for _, name := range []string{"XDG_RUNTIME_DIR", "DBUS_SESSION_BUS_ADDRESS"} {
+		if v := os.Getenv(name); v != "" {
+			e.Setenv(name, v)
+		}
+	}
 	// A number of seconds that no other process sleeps: scripts find their own processes by it.
 	e.Setenv("TOKEN", fmt.Sprintf("86400.%d%d", os.Getpid(), time.Now().UnixNano()%1e9))
 	return nil
@@ -167,6 +195,8 @@ func condition(cond, me string) (bool, error) {
 	switch cond {
 	case "user", "nosub", "root":
 		return cond == me, nil
+	case "guest":
+		return os.Getenv("SBX_TEST_GUEST") != "", nil
 	case "i386":
 		return exists("/proc/sys/abi/vsyscall32") || exists("/proc/sys/abi/ldt16"), nil
 	case "io_uring":
@@ -207,7 +237,7 @@ func (shim) Verbose() bool                        { return false }
 
 // leakCheck holds the promise that nothing stays: no process, no file of sbx, no mount.
 func leakCheck(t *testing.T, work string, mounts []string) {
-	deadline := time.Now().Add(5 * time.Second)
+	deadline := time.Now().Add(slow(5 * time.Second))
 	for len(descendants()) > 0 && time.Now().Before(deadline) {
 		time.Sleep(10 * time.Millisecond)
 	}

@@ -36,7 +36,8 @@ func processes() []process {
 	return list
 }
 
-// descendants lists the processes below this one. As it is a subreaper, orphans and daemons are among them.
+// descendants lists the processes below this one. As it is a subreaper, orphans and daemons are among them; what it was
+// born with is not: a service manager leaves the keeper of a PAM session there.
 func descendants() []process {
 	below := map[int]bool{os.Getpid(): true}
 	all := processes()
@@ -44,7 +45,7 @@ func descendants() []process {
 	for range 100 { // children may stand before their parents
 		found := false
 		for _, p := range all {
-			if below[p.parent] && !below[p.pid] {
+			if below[p.parent] && !below[p.pid] && !bornWith[p.pid] {
 				below[p.pid], found = true, true
 				list = append(list, p)
 			}
@@ -54,6 +55,15 @@ func descendants() []process {
 		}
 	}
 	return list
+}
+
+// bornWith are the children that this process had when it became a test.
+var bornWith = map[int]bool{}
+
+func rememberChildren() {
+	for _, p := range descendants() {
+		bornWith[p.pid] = true
+	}
 }
 
 // withToken lists the processes whose command line holds token.

@@ -224,7 +224,7 @@ func (t *terminal) status(text string) error {
 	select {
 	case <-t.ended:
 		t.ended <- nil
-	case <-time.After(patience):
+	case <-time.After(patience()):
 		return errors.New("still running")
 	}
 	if got := t.cmd.ProcessState.ExitCode(); got != want {

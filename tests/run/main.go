@@ -2,12 +2,10 @@
 // unprivileged user can read them, runs every part of the tests as the users they are meant for, and prints the time
 // of each part. It does not test anything itself.
 //
-//	go run ./tests/run [-only unit|e2e|real] [-all] [-run REGEXP]
+//	go run ./tests/run [-only unit|e2e|real|guest] [-all] [-run REGEXP]
 package main
 
 import (
-	"bufio"
-	"bytes"
 	"cmp"
 	"flag"
 	"fmt"
@@ -16,9 +14,10 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"sort"
 	"strings"
 	"time"
+
+	"sbx/tests/gotest"
 )
 
 // The names that tests/setup.sh makes: the users with and without sub-ids, and the world-readable place that it fills.
@@ -37,7 +36,7 @@ type options struct {
 
 func main() {
 	var o options
-	flag.StringVar(&o.only, "only", "", "one part: unit, e2e or real")
+	flag.StringVar(&o.only, "only", "", "one part: unit, e2e, real or guest")
 	flag.BoolVar(&o.all, "all", false, "also the long scripts")
 	flag.StringVar(&o.run, "run", "", "only tests and scripts that match")
 	flag.Parse()
@@ -48,19 +47,19 @@ func main() {
 		os.Exit(2)
 	}
 	fmt.Printf("%-28s %7.1f s\n", "all parts", time.Since(start).Seconds())
-	if total.skipped > 0 {
-		fmt.Printf("%d skipped, each named above with its reason\n", total.skipped)
+	if total.Skipped > 0 {
+		fmt.Printf("%d skipped, each named above with its reason\n", total.Skipped)
 	}
-	fmt.Printf("%d passed, %d failed\n", total.passed, total.failed)
-	if total.failed > 0 || total.passed == 0 {
+	fmt.Printf("%d passed, %d failed\n", total.Passed, total.Failed)
+	if total.Failed > 0 || total.Passed == 0 {
 		os.Exit(1)
 	}
 }
 
 // testAll runs the steps in order; a step before the tests that fails ends the run.
-func testAll(o options) (count, error) {
-	var total count
-	allowed, err := readAllowedSkips("tests/skips.txt")
+func testAll(o options) (gotest.Count, error) {
+	var total gotest.Count
+	allowed, err := gotest.ReadAllowedSkips("tests/skips.txt")
 	if err != nil {
 		return total, err
 	}
@@ -87,7 +86,10 @@ func testAll(o options) (count, error) {
 		fmt.Printf("%-28s %7.1f s\n", s.name, time.Since(began).Seconds())
 	}
 	for _, p := range parts(pkgs, o) {
-		total.add(p.run(allowed))
+		total.Add(p.run(allowed))
+	}
+	if o.only == "guest" || o.only == "" && o.all {
+		total.Add(guest(dir, o))
 	}
 	return total, nil
 }
@@ -121,14 +123,14 @@ func parts(pkgs []string, o options) []part {
 	}
 	if want("e2e") {
 		for _, user := range []string{withIDs, noSubIDs, "root"} {
-			ps = append(ps, scripts("scripts as "+user, user, "TestScripts/"+o.run, o.all))
+			ps = append(ps, scripts("scripts as "+user, user, "TestScripts/("+o.run+")", o.all))
 		}
 		if o.run == "" {
 			ps = append(ps, scripts("documents", withIDs, "Test(ManPage|SafeEnv|Promises)", o.all))
 		}
 	}
 	if want("real") {
-		ps = append(ps, scripts("real input", withIDs, "TestReal/"+o.run, o.all))
+		ps = append(ps, scripts("real input", withIDs, "TestReal/("+o.run+")", o.all))
 	}
 	return ps
 }
@@ -143,7 +145,7 @@ func scripts(name, user, run string, all bool) part {
 }
 
 // run prints failing tests whole, skips with their reason, and one line at the end.
-func (p part) run(allowed []*regexp.Regexp) count {
+func (p part) run(allowed []*regexp.Regexp) gotest.Count {
 	began := time.Now()
 	cmd := asUser(p.user, filepath.Join(stage, "src", p.dir), p.env, p.args...)
 	out, err := cmd.StdoutPipe()
@@ -154,21 +156,57 @@ func (p part) run(allowed []*regexp.Regexp) count {
 	if err := cmd.Start(); err != nil {
 		return p.broken(err)
 	}
-	r := newReader()
-	r.read(out)
+	r := gotest.NewReader()
+	r.Read(out)
 	err = cmd.Wait()
-	c := r.report(os.Stdout, allowed)
-	if err != nil && c.failed == 0 {
-		fmt.Printf("%s: %v\n%s", p.name, err, r.tail())
-		c.failed++
+	c := r.Report(os.Stdout, allowed)
+	if err != nil && c.Failed == 0 {
+		fmt.Printf("%s: %v\n%s", p.name, err, r.Tail())
+		c.Failed++
 	}
-	fmt.Printf("%-28s %7.1f s   %d passed, %d failed, %d skipped\n", p.name, time.Since(began).Seconds(), c.passed, c.failed, c.skipped)
+	fmt.Printf("%-28s %7.1f s   %d passed, %d failed, %d skipped\n", p.name, time.Since(began).Seconds(), c.Passed, c.Failed, c.Skipped)
 	return c
 }
 
-func (p part) broken(err error) count {
+// guest runs the scripts once more, in the guest of tests/vm, which prints them; its last line has the sum.
+func guest(bin string, o options) gotest.Count {
+	args := []string{"-bin", bin, "-run", o.run}
+	if o.all {
+		args = append(args, "-all", "-limit", "90m")
+	}
+	cmd := exec.Command(filepath.Join(bin, "vm"), args...)
+	last := &lastLine{}
+	cmd.Stdout, cmd.Stderr = io.MultiWriter(os.Stdout, last), os.Stderr
+	err := cmd.Run()
+	var c gotest.Count
+	if _, scan := fmt.Sscanf(last.text, "guest: %d passed, %d failed, %d skipped", &c.Passed, &c.Failed, &c.Skipped); scan != nil {
+		fmt.Printf("the guest gave no results: %v\n", err)
+		c.Failed++
+	}
+	if err != nil && c.Failed == 0 {
+		fmt.Printf("the guest: %v\n", err)
+		c.Failed++
+	}
+	return c
+}
+
+// A lastLine keeps the last whole line that was written.
+type lastLine struct {
+	text, part string
+}
+
+func (l *lastLine) Write(b []byte) (int, error) {
+	lines := strings.Split(l.part+string(b), "\n")
+	l.part = lines[len(lines)-1]
+	if len(lines) > 1 {
+		l.text = lines[len(lines)-2]
+	}
+	return len(b), nil
+}
+
+func (p part) broken(err error) gotest.Count {
 	fmt.Printf("%s: %v\n", p.name, err)
-	return count{failed: 1}
+	return gotest.Count{Failed: 1}
 }
 
 // asUser builds a command that runs as user in a session, an environment and a folder of its own.
@@ -198,7 +236,7 @@ func setup(args ...string) error {
 
 // build compiles sbx, the helper programs of the tests and each package's test binary into dir.
 func build(dir string) ([]string, error) {
-	if err := goRun("build", "-trimpath", "-o", dir+"/", "./cmd/...", "./tests/attacks", "./tests/enosys", "./bench"); err != nil {
+	if err := goRun("build", "-trimpath", "-o", dir+"/", "./cmd/...", "./tests/attacks", "./tests/enosys", "./tests/vm", "./bench"); err != nil {
 		return nil, err
 	}
 	out, err := exec.Command("go", "list", "-f", "{{if or .TestGoFiles .XTestGoFiles}}{{.ImportPath}}{{end}}", "./...").Output()
@@ -238,118 +276,4 @@ func goRun(args ...string) error {
 func goEnv(name string) string {
 	out, _ := exec.Command("go", "env", name).Output()
 	return strings.TrimSpace(string(out))
-}
-
-type count struct{ passed, failed, skipped int }
-
-func (c *count) add(d count) {
-	c.passed += d.passed
-	c.failed += d.failed
-	c.skipped += d.skipped
-}
-
-// A reader takes in the output of a test binary started with -test.v and keeps the lines of each test apart.
-type reader struct {
-	lines   map[string][]string
-	current string
-	result  map[string]string // PASS, FAIL or SKIP
-	last    []string
-}
-
-var (
-	headLine   = regexp.MustCompile(`^=== (?:RUN|NAME|CONT|PAUSE)\s+(\S+)$`)
-	resultLine = regexp.MustCompile(`^\s*--- (PASS|FAIL|SKIP): (\S+) \(`)
-)
-
-func newReader() *reader {
-	return &reader{lines: map[string][]string{}, result: map[string]string{}}
-}
-
-func (r *reader) read(in io.Reader) {
-	s := bufio.NewScanner(in)
-	s.Buffer(make([]byte, 1<<20), 64<<20)
-	for s.Scan() {
-		r.line(s.Text())
-	}
-	io.Copy(io.Discard, in)
-}
-
-func (r *reader) line(line string) {
-	if r.last = append(r.last, line); len(r.last) > 60 {
-		r.last = r.last[1:]
-	}
-	if m := headLine.FindStringSubmatch(line); m != nil {
-		r.current = m[1]
-		return
-	}
-	if m := resultLine.FindStringSubmatch(line); m != nil {
-		r.result[m[2]], r.current = m[1], m[2]
-		return
-	}
-	r.lines[r.current] = append(r.lines[r.current], line)
-}
-
-func (r *reader) tail() string { return strings.Join(r.last, "\n") + "\n" }
-
-// report prints what failed and what was skipped. A test whose result never came is a failure too.
-func (r *reader) report(w io.Writer, allowed []*regexp.Regexp) count {
-	var c count
-	names := make([]string, 0, len(r.result))
-	for name := range r.lines {
-		if _, ok := r.result[name]; !ok && name != "" && r.current == name {
-			r.result[name] = "FAIL"
-		}
-	}
-	for name := range r.result {
-		names = append(names, name)
-	}
-	sort.Strings(names)
-	for _, name := range names {
-		text := strings.Join(r.lines[name], "\n")
-		switch r.result[name] {
-		case "PASS":
-			c.passed++
-		case "SKIP":
-			c.skipped++
-			fmt.Fprintf(w, "SKIP %s: %s\n", name, strings.TrimSpace(text))
-			if os.Getenv("CI") == "true" && !matches(allowed, name) {
-				fmt.Fprintf(w, "FAIL %s: skipped, and tests/skips.txt does not allow it\n", name)
-				c.failed++
-			}
-		case "FAIL":
-			c.failed++
-			fmt.Fprintf(w, "FAIL %s\n%s\n", name, text)
-		}
-	}
-	return c
-}
-
-func matches(list []*regexp.Regexp, name string) bool {
-	for _, re := range list {
-		if re.MatchString(name) {
-			return true
-		}
-	}
-	return false
-}
-
-// readAllowedSkips reads one regular expression per line; `#` starts a comment, which must say why.
-func readAllowedSkips(path string) ([]*regexp.Regexp, error) {
-	b, err := os.ReadFile(path)
-	if err != nil {
-		return nil, err
-	}
-	var list []*regexp.Regexp
-	for line := range bytes.Lines(b) {
-		text, _, _ := strings.Cut(string(line), "#")
-		if text = strings.TrimSpace(text); text == "" {
-			continue
-		}
-		re, err := regexp.Compile("^(?:" + text + ")$")
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", path, err)
-		}
-		list = append(list, re)
-	}
-	return list, nil
 }
