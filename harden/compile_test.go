@@ -2,8 +2,10 @@ package harden
 
 import (
 	"embed"
+	"errors"
 	"flag"
 	"fmt"
+	"go/format"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -64,6 +66,26 @@ func TestDefaultAnswers(t *testing.T) {
 		{"read", [6]uint64{}, Allow},
 		{"execve", [6]uint64{}, Allow},
 		{"ptrace", [6]uint64{}, Allow},
+		{"process_vm_readv", [6]uint64{}, EPERM},
+		{"pidfd_getfd", [6]uint64{}, EPERM},
+		{"open_by_handle_at", [6]uint64{}, EPERM},
+		{"clock_settime", [6]uint64{}, EPERM},
+		{"personality", [6]uint64{0}, Allow},
+		{"personality", [6]uint64{0xffffffff}, Allow},
+		{"personality", [6]uint64{0x0040000}, Allow}, // ADDR_NO_RANDOMIZE: gdb
+		{"personality", [6]uint64{0x0400000}, EPERM}, // READ_IMPLIES_EXEC
+		{"personality", [6]uint64{0x0440000}, EPERM},
+		{"socket", [6]uint64{unix.AF_UNIX, unix.SOCK_STREAM}, Allow},
+		{"socket", [6]uint64{unix.AF_INET, unix.SOCK_DGRAM | unix.SOCK_CLOEXEC}, Allow},
+		{"socket", [6]uint64{unix.AF_INET, unix.SOCK_PACKET}, EPERM},
+		{"socket", [6]uint64{unix.AF_INET, unix.SOCK_PACKET | unix.SOCK_NONBLOCK}, EPERM},
+		{"socket", [6]uint64{unix.AF_PACKET, unix.SOCK_RAW}, EAFNOSUPPORT},
+		{"socket", [6]uint64{unix.AF_ALG, unix.SOCK_SEQPACKET}, EAFNOSUPPORT},
+		{"socket", [6]uint64{unix.AF_VSOCK, unix.SOCK_STREAM}, EAFNOSUPPORT},
+		{"socket", [6]uint64{high | unix.AF_VSOCK, unix.SOCK_STREAM}, EAFNOSUPPORT},
+		{"socket", [6]uint64{unix.AF_NETLINK, unix.SOCK_RAW, unix.NETLINK_ROUTE}, Allow},
+		{"socket", [6]uint64{unix.AF_NETLINK, unix.SOCK_RAW, unix.NETLINK_NETFILTER}, EPROTONOSUPPORT},
+		{"socketpair", [6]uint64{unix.AF_UNIX, unix.SOCK_STREAM}, Allow},
 		{"setsid", [6]uint64{}, Allow},
 		{"chroot", [6]uint64{}, Allow},
 		{"clone", [6]uint64{sigchld}, Allow},
@@ -91,6 +113,7 @@ func TestDefaultAnswers(t *testing.T) {
 		{"ioctl", [6]uint64{0, unix.TIOCGWINSZ}, Allow},
 		{"ioctl", [6]uint64{0, unix.TIOCSCTTY}, Allow},
 		{"ioctl", [6]uint64{0, unix.TIOCSTI}, EPERM},
+		{"ioctl", [6]uint64{0, unix.TIOCSETD}, EPERM},
 		{"ioctl", [6]uint64{0, high | unix.TIOCSTI}, EPERM},
 		{"ioctl", [6]uint64{0, 0xffffffff<<32 | unix.TIOCLINUX}, EPERM},
 	} {
@@ -115,13 +138,13 @@ func TestOtherABIs(t *testing.T) {
 		{AMD64, unix.AUDIT_ARCH_X86_64, x32Bit | 39, ENOSYS},
 		{AMD64, unix.AUDIT_ARCH_X86_64, x32Bit | 231, Allow},
 		{AMD64, unix.AUDIT_ARCH_X86_64, 514, ENOSYS},
-		{AMD64, unix.AUDIT_ARCH_X86_64, 511, Allow},
+		{AMD64, unix.AUDIT_ARCH_X86_64, 511, ENOSYS},
 		{AMD64, unix.AUDIT_ARCH_X86_64, ^uint32(0), Allow},
 		{AMD64, unix.AUDIT_ARCH_X86_64, 1 << 31, ENOSYS},
 		{ARM64, unix.AUDIT_ARCH_ARM, 20, ENOSYS},
 		{ARM64, unix.AUDIT_ARCH_ARM, 248, Allow},
 		{ARM64, unix.AUDIT_ARCH_I386, 252, ENOSYS},
-		{ARM64, unix.AUDIT_ARCH_AARCH64, 514, Allow},
+		{ARM64, unix.AUDIT_ARCH_AARCH64, 514, ENOSYS},
 		{ARM64, unix.AUDIT_ARCH_AARCH64, x32Bit, ENOSYS},
 		{ARM64, unix.AUDIT_ARCH_AARCH64, ^uint32(0), Allow},
 	} {
@@ -153,7 +176,7 @@ func TestPassingIsShort(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			conditional := map[string]bool{"clone": true, "ioctl": true, "unshare": true, "socket": true, "socketpair": true}[SyscallName(a.arch, int(nr))]
+			conditional := map[string]bool{"clone": true, "ioctl": true, "unshare": true, "socket": true, "socketpair": true, "personality": true}[SyscallName(a.arch, int(nr))]
 			if m.loadedArg != conditional {
 				t.Errorf("%s: %s looks at arguments: %v", a.arch, SyscallName(a.arch, int(nr)), m.loadedArg)
 			}
@@ -168,21 +191,78 @@ func TestPassingIsShort(t *testing.T) {
 
 func TestGolden(t *testing.T) {
 	for _, arch := range bothArchs {
-		name := filepath.Join("testdata", "default_"+string(arch)+".txt")
-		got := Disassemble(mustCompile(t, Default(), arch))
+		golden(t, Default(), arch)
+		golden(t, Strict(), arch)
+	}
+}
+
+func golden(t *testing.T, p Policy, arch Arch) {
+	name := filepath.Join("testdata", p.Name+"_"+string(arch)+".txt")
+	got := Disassemble(mustCompile(t, p, arch))
+	if *update {
+		if err := os.WriteFile(name, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	want, err := testdata.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got != string(want) {
+		t.Errorf("%s differs (go test -update writes it anew):\n%s", name, got)
+	}
+}
+
+// The compiled programs are part of sbx, those of both architectures written from one.
+func TestProgramsAreThePolicies(t *testing.T) {
+	for _, arch := range bothArchs {
+		name := "programs_" + string(arch) + ".go"
+		got := programsText(t, arch)
 		if *update {
 			if err := os.WriteFile(name, []byte(got), 0o644); err != nil {
 				t.Fatal(err)
 			}
 			continue
 		}
-		want, err := testdata.ReadFile(name)
+		want, err := os.ReadFile(name)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if got != string(want) {
-			t.Errorf("%s differs (go test -update writes it anew):\n%s", name, got)
+			t.Errorf("%s differs from what its policies compile to (go test -update writes it anew)", name)
 		}
+	}
+}
+
+func programsText(t *testing.T, arch Arch) string {
+	var b strings.Builder
+	b.WriteString("// Code generated by go test ./harden -update; DO NOT EDIT.\n\npackage harden\n\nimport \"golang.org/x/sys/unix\"\n\nvar programs = []Program{\n")
+	for _, p := range policies {
+		fmt.Fprintf(&b, "\t{%q, []unix.SockFilter{\n", p.name)
+		for _, in := range mustCompile(t, p.make(), arch) {
+			fmt.Fprintf(&b, "\t\t{Code: %#x, Jt: %d, Jf: %d, K: %#x},\n", in.Code, in.Jt, in.Jf, in.K)
+		}
+		fmt.Fprintf(&b, "\t}, %v},\n", RefusesKeyrings(p.make()))
+	}
+	b.WriteString("}\n")
+	text, err := format.Source([]byte(b.String()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+func TestProgramNamed(t *testing.T) {
+	for _, name := range PolicyNames() {
+		p, err := ProgramNamed(name)
+		if err != nil || (len(p.Filter) == 0) != (name == "off") || p.RefusesKeyrings != (name != "off") {
+			t.Errorf("%s: %d instructions, refuses keyrings: %v, error %v", name, len(p.Filter), p.RefusesKeyrings, err)
+		}
+	}
+	var unknown *UnknownPolicyError
+	if _, err := ProgramNamed("none"); !errors.As(err, &unknown) {
+		t.Errorf("none: %v", err)
 	}
 }
 

@@ -1,23 +1,62 @@
 package harden
 
-import "golang.org/x/sys/unix"
+import (
+	"slices"
 
-// Default is the first filter: a list of what a toolchain never needs and an escape often does. What it does
-// not name passes, new system calls too. chroot passes since package managers use it and it gives no more
-// than CAP_SYS_CHROOT in the sandbox's own user namespace does; ptrace passes for debuggers.
+	"golang.org/x/sys/unix"
+)
+
+// Default is an allowlist: what toolchains, language runtimes, debuggers and package managers need passes,
+// what is known and refused is EPERM, and what no list names is ENOSYS, as on a kernel that does not have
+// it; so new system calls do not pass until somebody has looked at them. chroot passes since package managers
+// use it and it gives no more than CAP_SYS_CHROOT in the sandbox's own user namespace does; ptrace passes for
+// debuggers, and sees what is in the sandbox's PID namespace and Landlock domain.
 func Default() Policy {
-	return Policy{Name: "default", Rules: []Rule{
-		{Action: ENOSYS, Syscalls: []string{"clone3"}}, // its flags lie in memory, which a filter cannot read; libc falls back to clone
+	return allowlist("default", slices.Concat(needed, wider), slices.Concat(refusedCalls, mountCalls, keyringCalls, kernelCalls),
+		[]uint32{unix.AF_UNIX, unix.AF_INET, unix.AF_INET6, unix.AF_NETLINK}, setarch)
+}
+
+// Strict is Default without what a plain build or test run does not use: tracing, other personalities, System
+// V and POSIX queues, asynchronous and zero-copy file calls, policies of memory and scheduling, netlink.
+func Strict() Policy {
+	return allowlist("strict", needed, slices.Concat(refusedCalls, mountCalls, keyringCalls, kernelCalls, wider),
+		[]uint32{unix.AF_UNIX, unix.AF_INET, unix.AF_INET6}, 0)
+}
+
+// allowlist is a policy of what passes, what is refused, and the calls whose arguments decide: sockets of these
+// families alone, and personalities of these bits.
+func allowlist(name string, allowed, refused []string, families []uint32, personalities uint32) Policy {
+	return Policy{Name: name, Default: ENOSYS, Rules: []Rule{
 		{Action: EPERM, Syscalls: []string{"clone"}, When: []Condition{ArgHasAny(0, cloneNamespaces)}},
 		{Action: EPERM, Syscalls: []string{"unshare"}, When: []Condition{Arg64HasAny(0, ^uint64(unshareHarmless))}},
-		{Action: EPERM, Syscalls: []string{"setns"}},
-		{Action: EPERM, Syscalls: mountCalls},
-		{Action: Action(unix.EAFNOSUPPORT), Syscalls: []string{"socket", "socketpair"}, When: otherFamilies},
-		{Action: EPERM, Syscalls: keyringCalls},
-		{Action: EPERM, Syscalls: kernelCalls},
-		{Action: EPERM, Syscalls: []string{"ioctl"}, When: []Condition{ArgIs(1, unix.TIOCSTI)}},   // types into the terminal
-		{Action: EPERM, Syscalls: []string{"ioctl"}, When: []Condition{ArgIs(1, unix.TIOCLINUX)}}, // pastes into the console
+		{Action: EAFNOSUPPORT, Syscalls: []string{"socket", "socketpair"}, When: noneOf(families)},
+		{Action: EPERM, Syscalls: []string{"socket"}, When: []Condition{ArgMaskIs(1, socketType, unix.SOCK_PACKET)}},
+		{Action: EPROTONOSUPPORT, Syscalls: []string{"socket"}, When: []Condition{ArgIs(0, unix.AF_NETLINK), ArgIs(2, unix.NETLINK_ROUTE).Not()}},
+		{Action: EPERM, Syscalls: []string{"ioctl"}, When: []Condition{ArgIs(1, unix.TIOCSTI)}},     // types into the terminal
+		{Action: EPERM, Syscalls: []string{"ioctl"}, When: []Condition{ArgIs(1, unix.TIOCLINUX)}},   // pastes into the console
+		{Action: EPERM, Syscalls: []string{"ioctl"}, When: []Condition{ArgIs(1, unix.TIOCSETD)}},    // loads a line discipline
+		{Action: Allow, Syscalls: []string{"personality"}, When: []Condition{ArgIs(0, ^uint32(0))}}, // asks only
+		{Action: EPERM, Syscalls: []string{"personality"}, When: []Condition{ArgHasAny(0, ^personalities)}},
+		{Action: Allow, Syscalls: allowed},
+		{Action: EPERM, Syscalls: refused},
 	}}
+}
+
+// socketType is the part of socket(2)'s second argument that is no flag. SOCK_PACKET makes a packet socket
+// of whatever family.
+const socketType = 0xf
+
+// setarch are the personalities (personality(2)) of setarch(8) that a debugger or a 32-bit build asks for:
+// no randomization of addresses, the name of a 32-bit machine, the number of a 2.6 kernel. READ_IMPLIES_EXEC
+// and the emulations of other systems are not among them.
+const setarch = 0x0040000 | 0x0008 | 0x0020000 // ADDR_NO_RANDOMIZE, PER_LINUX32, UNAME26 (include/uapi/linux/personality.h)
+
+func noneOf(families []uint32) []Condition {
+	var all []Condition
+	for _, f := range families {
+		all = append(all, ArgIs(0, f).Not())
+	}
+	return all
 }
 
 // Off allows everything, the other ABIs included: Compile makes no program of it.
@@ -34,58 +73,21 @@ const cloneNamespaces = unix.CLONE_NEWNS | unix.CLONE_NEWCGROUP | unix.CLONE_NEW
 const unshareHarmless = unix.CLONE_VM | unix.CLONE_FS | unix.CLONE_FILES | unix.CLONE_SIGHAND |
 	unix.CLONE_THREAD | unix.CLONE_SYSVSEM
 
-// otherFamilies holds for every address family but those that toolchains use. AF_VSOCK reaches the
-// hypervisor and, under WSL, the Windows side, whatever the network namespace; the others are kernel
-// code that nobody here calls.
-var otherFamilies = []Condition{
-	ArgIs(0, unix.AF_UNIX).Not(), ArgIs(0, unix.AF_INET).Not(), ArgIs(0, unix.AF_INET6).Not(), ArgIs(0, unix.AF_NETLINK).Not(),
-}
-
-// mountCalls is the mount API, old and new: with a namespace of one's own it uncovers what the sandbox hid.
-var mountCalls = []string{
-	"mount", "umount2", "pivot_root", "open_tree", "open_tree_attr", "move_mount", "fsopen", "fsconfig", "fsmount", "fspick", "mount_setattr",
-}
-
-// keyringCalls is all of the keyring API: keys are found by number, whoever's namespace they come from.
-var keyringCalls = []string{"add_key", "request_key", "keyctl"}
-
-// kernelCalls are those whose code is large, young or powerful, and which builds do without.
-var kernelCalls = []string{
-	"io_uring_setup", "io_uring_enter", "io_uring_register",
-	"bpf", "perf_event_open", "userfaultfd",
-	"kexec_load", "kexec_file_load", "init_module", "finit_module", "delete_module",
-}
-
-// policies are the values of `[harden] seccomp`, in the order in which they are told. A nil one is planned.
+// policies are the values of `[harden] seccomp`, in the order in which they are told.
 var policies = []struct {
 	name string
 	make func() Policy
 }{
 	{"default", Default},
-	{"strict", nil},
+	{"strict", Strict},
 	{"off", Off},
 }
 
-// PolicyNames are the values that `[harden] seccomp` knows, planned ones included.
+// PolicyNames are the values that `[harden] seccomp` knows.
 func PolicyNames() []string {
 	names := make([]string, len(policies))
 	for i, p := range policies {
 		names[i] = p.name
 	}
 	return names
-}
-
-// PolicyNamed is the policy that `[harden] seccomp` names. The error is a *UnknownPolicyError or a
-// *PlannedPolicyError.
-func PolicyNamed(name string) (Policy, error) {
-	for _, p := range policies {
-		switch {
-		case p.name != name:
-			continue
-		case p.make == nil:
-			return Policy{}, &PlannedPolicyError{name}
-		}
-		return p.make(), nil
-	}
-	return Policy{}, &UnknownPolicyError{name}
 }

@@ -50,8 +50,11 @@ var walls = map[string]func() ([]unix.SockFilter, error){
 	"default": func() ([]unix.SockFilter, error) { return Compile(Default(), HostArch()) },
 	"marked": func() ([]unix.SockFilter, error) {
 		p := Default()
+		p.Default = Action(marker)
 		for i := range p.Rules {
-			p.Rules[i].Action = Action(marker)
+			if p.Rules[i].Action != Allow {
+				p.Rules[i].Action = Action(marker)
+			}
 		}
 		return compile(p, HostArch(), Action(marker))
 	},
@@ -149,7 +152,26 @@ var attempts = map[string]attempt{
 	"TIOCLINUX":            {onTerminal(unix.TIOCLINUX), unix.EPERM, ""},
 	"TIOCLINUX, high bits": {onTerminal(0xffffffff<<32 | unix.TIOCLINUX), unix.EPERM, ""},
 
+	"TIOCSETD":             {onTerminal(unix.TIOCSETD), unix.EPERM, ""},
+	"process_vm_readv":     {raw(unix.SYS_PROCESS_VM_READV, 0, 0, 0, 0, 0, invalid), unix.EPERM, ""},
+	"process_vm_writev":    {raw(unix.SYS_PROCESS_VM_WRITEV, 0, 0, 0, 0, 0, invalid), unix.EPERM, ""},
+	"pidfd_getfd":          {raw(unix.SYS_PIDFD_GETFD, badFD, 0, invalid), unix.EPERM, ""},
+	"kcmp":                 {raw(unix.SYS_KCMP, 1<<30, 1<<30), unix.EPERM, ""},
+	"name_to_handle_at":    {raw(unix.SYS_NAME_TO_HANDLE_AT, badFD, 0, 0, 0, invalid), unix.EPERM, ""},
+	"open_by_handle_at":    {raw(unix.SYS_OPEN_BY_HANDLE_AT, badFD), unix.EPERM, "CAP_DAC_READ_SEARCH on the host"},
+	"clock_settime":        {raw(unix.SYS_CLOCK_SETTIME, 1<<20), unix.EPERM, ""},
+	"settimeofday":         {raw(unix.SYS_SETTIMEOFDAY), unix.EPERM, "CAP_SYS_TIME on the host"},
+	"fanotify_init":        {raw(unix.SYS_FANOTIFY_INIT, invalid), unix.EPERM, "CAP_SYS_ADMIN on the host"},
+	"reading is executing": {raw(unix.SYS_PERSONALITY, 0x0400000), unix.EPERM, ""},
+	"AF_ALG":               {raw(unix.SYS_SOCKET, unix.AF_ALG, unix.SOCK_SEQPACKET), unix.EAFNOSUPPORT, "the kernel's AF_ALG"},
+	"AF_PACKET":            {raw(unix.SYS_SOCKET, unix.AF_PACKET, unix.SOCK_RAW), unix.EAFNOSUPPORT, ""},
+	"SOCK_PACKET":          {raw(unix.SYS_SOCKET, unix.AF_INET, unix.SOCK_PACKET), unix.EPERM, "CAP_NET_RAW over the network"},
+	"netlink to netfilter": {raw(unix.SYS_SOCKET, unix.AF_NETLINK, unix.SOCK_RAW, unix.NETLINK_NETFILTER), unix.EPROTONOSUPPORT, "the kernel's nfnetlink"},
+	"a call to come":       {raw(510), unix.ENOSYS, "a younger kernel"},
+
 	"unshare nothing":   {raw(unix.SYS_UNSHARE, 0), 0, ""},
+	"netlink to routes": {raw(unix.SYS_SOCKET, unix.AF_NETLINK, unix.SOCK_RAW, unix.NETLINK_ROUTE), 0, ""},
+	"no randomization":  {raw(unix.SYS_PERSONALITY, 0x0040000), 0, ""},
 	"unshare files":     {raw(unix.SYS_UNSHARE, unix.CLONE_FS|unix.CLONE_FILES), 0, ""},
 	"getpid":            {raw(unix.SYS_GETPID), 0, ""},
 	"fork and exec":     {startWith(&syscall.SysProcAttr{Pdeathsig: unix.SIGKILL}), 0, ""},

@@ -12,10 +12,13 @@ type Action int32
 
 // The answers in use. Any other errno is written Action(unix.EXXX).
 const (
-	Allow  Action = 0
-	Kill   Action = -1 // ends the whole process with SIGSYS
-	EPERM         = Action(unix.EPERM)
-	ENOSYS        = Action(unix.ENOSYS)
+	Allow Action = 0
+	Kill  Action = -1 // ends the whole process with SIGSYS
+
+	EPERM           = Action(unix.EPERM)
+	ENOSYS          = Action(unix.ENOSYS)
+	EAFNOSUPPORT    = Action(unix.EAFNOSUPPORT)
+	EPROTONOSUPPORT = Action(unix.EPROTONOSUPPORT)
 )
 
 // A Condition is a test of one argument: (arg & mask) compared with value. It looks at the low 32 bits unless
@@ -140,12 +143,4 @@ type UnknownPolicyError struct{ Name string }
 
 func (e *UnknownPolicyError) Error() string {
 	return fmt.Sprintf("no seccomp policy %q: there are %s", e.Name, strings.Join(PolicyNames(), ", "))
-}
-
-// A PlannedPolicyError is a name of the schema whose policy is not there yet. Taking another one for it would
-// weaken or break in silence.
-type PlannedPolicyError struct{ Name string }
-
-func (e *PlannedPolicyError) Error() string {
-	return fmt.Sprintf("seccomp policy %q is not there yet: use %q", e.Name, Default().Name)
 }

@@ -1,10 +1,6 @@
 package harden
 
-import (
-	"errors"
-	"slices"
-	"testing"
-)
+import "testing"
 
 func TestRefusesKeyrings(t *testing.T) {
 	allowKeyctl := Rule{Syscalls: []string{"keyctl"}, When: []Condition{ArgIs(0, 0)}}
@@ -37,21 +33,21 @@ func TestWithLeavesTheOriginal(t *testing.T) {
 	}
 }
 
-func TestPolicyNamed(t *testing.T) {
-	for _, name := range []string{"default", "off"} {
-		if p, err := PolicyNamed(name); err != nil || p.Name != name {
-			t.Errorf("%s: %+v, %v", name, p, err)
+// Every system call of the table is in one list: a new one is looked at, and none is forgotten.
+func TestEveryCallIsJudged(t *testing.T) {
+	in := map[string]int{}
+	for _, list := range [][]string{needed, wider, mountCalls, keyringCalls, kernelCalls, refusedCalls, absentCalls} {
+		for _, name := range list {
+			in[name]++
 		}
 	}
-	var planned *PlannedPolicyError
-	if _, err := PolicyNamed("strict"); !errors.As(err, &planned) {
-		t.Errorf("strict: %v", err)
+	for _, row := range syscalls {
+		if in[row.name] != 1 {
+			t.Errorf("%s stands in %d lists", row.name, in[row.name])
+		}
+		delete(in, row.name)
 	}
-	var unknown *UnknownPolicyError
-	if _, err := PolicyNamed("none"); !errors.As(err, &unknown) {
-		t.Errorf("none: %v", err)
-	}
-	if got := PolicyNames(); !slices.Equal(got, []string{"default", "strict", "off"}) {
-		t.Error(got)
+	for name := range in {
+		t.Errorf("%s is no system call of the table", name)
 	}
 }

@@ -445,7 +445,7 @@ func randomProfile(rnd *rand.Rand) string {
 		"files.hide = " + some("secrets", "src", "secrets/x", "s"), "files.tmpfs = " + some("/x", "~/proj/secrets", "~/a"),
 		"files.project = '" + pick("write", "read", "none") + "'", "files.git = '" + pick("read", "write") + "'",
 		"network.mode = '" + pick("none", "host") + "'", "limits.time = '" + pick("1m", "5m", "1h") + "'",
-		"env.pass = " + some("CI", "LANG", "A_TOKEN", "A_*", "A_B_*", "A_B"), "harden.seccomp = '" + pick("default", "off") + "'",
+		"env.pass = " + some("CI", "LANG", "A_TOKEN", "A_*", "A_B_*", "A_B"), "harden.seccomp = '" + pick("default", "strict", "off") + "'",
 		"harden.require = '" + pick("full", "single-id", "outer-proc", "unlimited", "none") + "'", "root.user = '" + pick("me", "root", "7", "0:7") + "'", "root.groups = '" + pick("drop", "keep") + "'", "root.boottime = '" + pick("host", "zero") + "'",
 	}
 	rnd.Shuffle(len(lines), func(i, j int) { lines[i], lines[j] = lines[j], lines[i] })
@@ -475,7 +475,7 @@ func abilities(h house, p Profile) map[string]int {
 	for _, kv := range BuildEnv(EnvInput{Caller: caller, Pass: p.Env.Pass.Values()}) {
 		atLeast("env "+kv, 1)
 	}
-	atLeast("seccomp", map[Seccomp]int{SeccompOff: 1}[p.Harden.Seccomp.V])
+	atLeast("seccomp", map[Seccomp]int{SeccompOff: 2, SeccompDefault: 1}[p.Harden.Seccomp.V])
 	for _, l := range []Level{LevelFull, LevelSingleID, LevelOuterProc, LevelUnlimited} {
 		if p.Harden.Require.V.Accepts(l) {
 			atLeast("level "+string(l), 1)

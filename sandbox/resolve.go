@@ -146,7 +146,7 @@ func callerUmask() uint32 {
 }
 
 func resolveHarden(s *Spec, p *profiles.Profile) error {
-	policy, err := harden.PolicyNamed(string(p.Harden.Seccomp.V))
+	program, err := harden.ProgramNamed(string(p.Harden.Seccomp.V))
 	if err != nil {
 		return err
 	}
@@ -154,12 +154,8 @@ func resolveHarden(s *Spec, p *profiles.Profile) error {
 	if err != nil {
 		return err
 	}
-	filter, err := harden.Compile(policy, harden.HostArch())
-	if err != nil {
-		return fmt.Errorf("compiling the seccomp filter: %w", err)
-	}
 	s.Harden = Harden{
-		Seccomp: policy.Name, Filter: filter, KeyringsRefused: harden.RefusesKeyrings(policy),
+		Seccomp: program.Policy, Filter: program.Filter, KeyringsRefused: program.RefusesKeyrings,
 		Landlock: harden.LandlockFor(harden.LandlockABI()), LastCap: uint8(last),
 	}
 	s.warnOfStreams()

@@ -51,7 +51,7 @@ prepare() {
     if [ "${1-}" = demo ]; then
         install_missing uidmap
     else
-        install_missing uidmap apparmor bubblewrap tmux jq iproute2 procps gcc libc6-dev make git python3 vim-tiny dpkg-dev util-linux
+        install_missing uidmap apparmor bubblewrap tmux jq iproute2 procps gcc libc6-dev make git python3 vim-tiny dpkg-dev strace util-linux
     fi
 
     getent group $group >/dev/null || groupadd $group
