@@ -29,6 +29,16 @@ func (c Cap) String() string {
 	return fmt.Sprintf("CAP_%d", uint8(c))
 }
 
+// CapNames are the names of the capabilities of a set: bit n stands for capability n.
+func CapNames(set uint64) (names []string) {
+	for c := Cap(0); c < 64; c++ {
+		if set>>c&1 != 0 {
+			names = append(names, c.String())
+		}
+	}
+	return names
+}
+
 // An UnknownCapError is a name that no capability has.
 type UnknownCapError struct {
 	Name       string

@@ -92,7 +92,6 @@ func TestNotYetIsRefused(t *testing.T) {
 		{"[network]\nallow = []", `network.allow is not available`},
 		{"[limits]\nmemory = '1G'", `limits.memory is not available`},
 		{"[harden]\nnested = true", `harden.nested = "true" is not available`},
-		{"[harden]\ncap_add = ['net_raw']", `f.toml:2:12: harden.cap_add is not available`},
 		{"[profiles.x.network]\nmode = 'on'", `f.toml:2:8: network.mode = "on"`},
 		{"[tasks.x]\nrun = 'a'\nlimits.pids = 3", `f.toml:3:15: limits.pids is not`},
 		// what is wrong anyway is said first

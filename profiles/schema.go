@@ -83,8 +83,6 @@ var notYet = []later{
 	{"limits.cpus", nil, "leave it out, or run sbx under systemd-run --user --scope -p CPUQuota=..."},
 	{"limits.pids", nil, "leave it out; a sandbox has 4096 processes at most"},
 	{"limits.enforce", []string{"required"}, "leave it out"},
-	{"harden.cap_add", nil, ""},
-	{"harden.cap_drop", nil, "leave it out: every capability is dropped already"},
 	{"harden.nested", []string{"false"}, ""},
 }
 

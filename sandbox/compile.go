@@ -101,13 +101,28 @@ func hardenSteps(s *Spec) []userns.Step {
 		userns.Prctl("forbidding new privileges", unix.PR_SET_NO_NEW_PRIVS, 1, "PR_SET_NO_NEW_PRIVS"),
 		userns.Prctl("dropping ambient capabilities", unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, "PR_CAP_AMBIENT"),
 	}
-	for c := uintptr(0); c <= uintptr(s.Harden.LastCap); c++ {
-		steps = append(steps, userns.Prctl("dropping capabilities for good", unix.PR_CAPBSET_DROP, c, "PR_CAPBSET_DROP"))
-	}
-	steps = append(steps, userns.SetCapabilities("dropping capabilities", 0))
+	steps = append(steps, capabilitySteps(s)...)
 	steps = append(steps, landlockSteps(s)...)
 	if len(s.Harden.Filter) > 0 {
 		steps = append(steps, userns.Seccomp("installing the seccomp filter", s.Harden.Filter))
+	}
+	return steps
+}
+
+// capabilitySteps leave the payload the capabilities of the spec, and no way to others. Root inside has by
+// execve what the bounding set holds (capabilities(7)); another user keeps what is ambient.
+func capabilitySteps(s *Spec) (steps []userns.Step) {
+	keep := s.Harden.Capabilities
+	for c := uintptr(0); c <= uintptr(s.Harden.LastCap); c++ {
+		if keep>>c&1 == 0 {
+			steps = append(steps, userns.Prctl("dropping capabilities for good", unix.PR_CAPBSET_DROP, c, "PR_CAPBSET_DROP"))
+		}
+	}
+	steps = append(steps, userns.SetCapabilities("dropping capabilities", keep))
+	for c := uintptr(0); c <= uintptr(s.Harden.LastCap) && s.IDs.UID != 0; c++ {
+		if keep>>c&1 != 0 {
+			steps = append(steps, userns.RaiseAmbient("keeping capabilities", c))
+		}
 	}
 	return steps
 }

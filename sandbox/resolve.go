@@ -159,6 +159,29 @@ func resolveHarden(s *Spec, p *profiles.Profile) error {
 		Landlock: harden.LandlockFor(harden.LandlockABI()), LastCap: uint8(last),
 	}
 	s.warnOfStreams()
+	return s.keepCapabilities(p.Harden.CapAdd.Values(), p.Harden.CapDrop.Values())
+}
+
+// keepCapabilities finds out what the payload keeps: nothing but what is added, and what is dropped by any
+// layer is not.
+func (s *Spec) keepCapabilities(add, drop []string) error {
+	for _, name := range add {
+		c, err := harden.ParseCap(name)
+		if err != nil {
+			return err
+		}
+		if uint8(c) > s.Harden.LastCap {
+			return &UsageError{"this kernel has no " + c.String(), "leave it out"}
+		}
+		s.Harden.Capabilities |= 1 << c
+	}
+	for _, name := range drop {
+		c, err := harden.ParseCap(name)
+		if err != nil {
+			return err
+		}
+		s.Harden.Capabilities &^= 1 << c
+	}
 	return nil
 }
 

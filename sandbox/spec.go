@@ -85,6 +85,8 @@ type Harden struct {
 	KeyringsRefused bool `json:"keyrings_refused"`
 	// Landlock is the second wall before files.
 	Landlock harden.Landlock `json:"landlock"`
+	// Capabilities are those that the payload keeps inside: bit n stands for capability n.
+	Capabilities uint64 `json:"capabilities"`
 	// LastCap is the kernel's highest capability.
 	LastCap uint8 `json:"last_cap"`
 }

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"sbx/fuseoverlay"
+	"sbx/harden"
 	"sbx/profiles"
 )
 
@@ -24,6 +25,7 @@ func (s *Spec) Words() []Line {
 	lines = append(lines, Line{"environment", strings.Join(s.EnvNames, " ")},
 		Line{"host name", s.Hostname},
 		Line{"system calls", "seccomp filter " + s.Harden.Seccomp},
+		Line{"capabilities", s.capabilityWords()},
 		Line{"opening files", s.landlockWords()},
 		Line{"limits", s.limitWords()},
 		Line{"level", strings.Join(append([]string{string(s.Level.Name)}, s.Level.Why...), "; ")},
@@ -54,6 +56,14 @@ func (s *Spec) networkWords() string {
 		return "the host's own, its loopback included"
 	}
 	return "none but a loopback of its own"
+}
+
+func (s *Spec) capabilityWords() string {
+	names := harden.CapNames(s.Harden.Capabilities)
+	if len(names) == 0 {
+		return "none"
+	}
+	return strings.Join(names, " ") + ", over what is the sandbox's own"
 }
 
 func (s *Spec) landlockWords() string {

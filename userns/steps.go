@@ -231,6 +231,13 @@ func Prctl(do string, operation, argument uintptr, text string) Step {
 	return step(do, unix.SYS_PRCTL, Num(operation, text), Num(argument), Num(0), Num(0), Num(0))
 }
 
+// RaiseAmbient adds a capability, which the process has and passes on, to the ambient set: what is executed then
+// keeps it without being root's: prctl(2), PR_CAP_AMBIENT.
+func RaiseAmbient(do string, capability uintptr) Step {
+	return step(do, unix.SYS_PRCTL, Num(unix.PR_CAP_AMBIENT, "PR_CAP_AMBIENT"), Num(unix.PR_CAP_AMBIENT_RAISE, "PR_CAP_AMBIENT_RAISE"),
+		Num(capability), Num(0), Num(0))
+}
+
 // NewSessionKeyring joins a fresh anonymous session keyring: keyctl(2), KEYCTL_JOIN_SESSION_KEYRING.
 func NewSessionKeyring(do string) Step {
 	return step(do, unix.SYS_KEYCTL, Num(unix.KEYCTL_JOIN_SESSION_KEYRING, "KEYCTL_JOIN_SESSION_KEYRING"), Num(0, "NULL"))
