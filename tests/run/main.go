@@ -212,7 +212,7 @@ func (p part) broken(err error) gotest.Count {
 // asUser builds a command that runs as user in a session, an environment and a folder of its own.
 func asUser(user, dir string, env []string, args ...string) *exec.Cmd {
 	full := []string{"setsid", "--wait", "setpriv", "--reuid", user, "--regid", user, "--init-groups", "--inh-caps=-all",
-		"--reset-env", "env", "-C", dir, "PATH=" + stage + "/bin:" + filepath.Join(goEnv("GOROOT"), "bin") +
+		"--reset-env", "env", "--default-signal", "-C", dir, "PATH=" + stage + "/bin:" + filepath.Join(goEnv("GOROOT"), "bin") +
 			":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
 		"LANG=C.UTF-8", "STAGE=" + stage, "GOMODCACHE=" + stage + "/modcache", "GOPROXY=off", "GOFLAGS=-mod=mod -buildvcs=false",
 		"GOTOOLCHAIN=local", "CI=" + os.Getenv("CI")}
