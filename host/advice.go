@@ -39,6 +39,7 @@ type advice struct {
 	mend    string
 	root    bool
 	program string
+	cure    func(*Env) string // where the command depends on the machine
 }
 
 // Advise tells the likely reason for an errno of a step, and its cure. ok is false where there is nothing to add to
@@ -56,6 +57,8 @@ func advise(e *Env, step Step, errno syscall.Errno) (Advice, bool) {
 
 func (a advice) command(e *Env) string {
 	switch {
+	case a.cure != nil:
+		return a.cure(e)
 	case a.program != "":
 		return e.install(a.program)
 	case a.root:
@@ -125,7 +128,7 @@ var advices = []advice{
 	{step: StepCgroup, errno: syscall.EACCES, why: "no cgroup is delegated to the user: systemd does that for a user session", mend: "loginctl enable-linger"},
 	{step: StepCgroup, errno: syscall.EPERM, why: "no cgroup is delegated to the user: systemd does that for a user session", mend: "loginctl enable-linger"},
 	{step: StepCgroup, errno: syscall.EROFS, why: "the outer container shows its cgroups read-only, so no limit can be set"},
-	{step: StepCgroup, errno: syscall.ENOENT, why: "the controller is not enabled for users", mend: "systemctl set-property user@.service Delegate='cpu cpuset io memory pids'", root: true},
+	{step: StepCgroup, errno: syscall.ENOENT, why: "the controller is not enabled for users", cure: (*Env).delegateCommand},
 	{step: StepCgroup, errno: syscall.EBUSY, why: "the cgroup still has processes of its own, and a controller is enabled only above them"},
 
 	{step: StepFuse, errno: syscall.EACCES, why: "/dev/fuse is shut to users", mend: fuseForUsers, root: true},

@@ -128,7 +128,7 @@ func TestProbesReadOtherMachines(t *testing.T) {
 		{"cgroup v2, delegated in part", Cgroups, map[string]string{
 			"/proc/self/mountinfo": "2 1 0:2 / /sys/fs/cgroup rw - cgroup2 c rw\n",
 			"/sys/fs/cgroup/user.slice/user-1000.slice/user@1000.service/cgroup.controllers": "memory pids\n",
-		}, Weaker, "memory pids", "sudo systemctl set-property user@.service Delegate='cpu cpuset io memory pids'"},
+		}, Weaker, "memory pids", (&Env{UID: 1000}).delegateCommand()},
 		{"cgroup v2, delegated", Cgroups, map[string]string{
 			"/proc/self/mountinfo": "2 1 0:2 / /sys/fs/cgroup rw - cgroup2 c rw\n",
 			"/sys/fs/cgroup/user.slice/user-1000.slice/user@1000.service/cgroup.controllers": "cpu memory pids\n",

@@ -2,8 +2,6 @@ package host
 
 import (
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -58,74 +56,6 @@ func probeProgram(e *Env, name, use string) Finding {
 		return weaker(path+", which does not start: "+whatFailed(said, err), "without it there is no "+use, e.install(name))
 	}
 	return ok(path+", "+said, "used for "+use)
-}
-
-// Where limits come from: the unified tree is of cgroup v2; hybrid hosts have the controllers in v1 trees, which
-// cannot be delegated.
-func probeCgroups(e *Env) Finding {
-	mounts := e.mounts()
-	root, found := MountOf(mounts, "/sys/fs/cgroup")
-	switch {
-	case !found || !strings.HasPrefix(root.Point, "/sys/fs/cgroup"):
-		return weaker("not mounted", unenforced, "")
-	case root.Type != "cgroup2":
-		return weaker(cgroupV1(mounts), unenforced+"; boot with systemd.unified_cgroup_hierarchy=1", "")
-	}
-	return probeDelegation(e)
-}
-
-const unenforced = "limits on memory, processes and cpu cannot be enforced: a sandbox that asks for them is of level unlimited"
-
-func cgroupV1(mounts []Mount) string {
-	for _, m := range mounts {
-		if m.Type == "cgroup2" && Within(m.Point, "/sys/fs/cgroup") {
-			return "hybrid: v1, with a v2 tree that has no controllers"
-		}
-	}
-	return "v1"
-}
-
-// probeDelegation asks what systemd gives the user: the controllers of user@UID.service.
-func probeDelegation(e *Env) Finding {
-	dir := fmt.Sprintf("/sys/fs/cgroup/user.slice/user-%d.slice/user@%d.service/", e.UID, e.UID)
-	if e.UID == 0 {
-		dir = "/sys/fs/cgroup/"
-	}
-	have := words(e, dir+"cgroup.controllers")
-	if len(have) == 0 {
-		return weaker("v2, nothing delegated", unenforced, e.startUserManager())
-	}
-	found := "v2, with " + strings.Join(have, " ")
-	for _, want := range []string{"cpu", "memory", "pids"} {
-		if !slices.Contains(have, want) {
-			return weaker(found, "no limits by the controller "+want,
-				e.asRoot("systemctl set-property user@.service Delegate='cpu cpuset io memory pids'"))
-		}
-	}
-	return ok(found, "limits can be enforced")
-}
-
-func probeUserBus(e *Env) Finding {
-	dir := os.Getenv("XDG_RUNTIME_DIR")
-	if dir == "" {
-		dir = fmt.Sprintf("/run/user/%d", e.UID)
-	}
-	if st, err := os.Stat(filepath.Join(dir, "bus")); err != nil || st.Mode()&os.ModeSocket == 0 {
-		return weaker("no bus in "+dir, "systemd gives no cgroup to a sandbox, so that limits cannot be enforced", e.startUserManager())
-	}
-	return ok(filepath.Join(dir, "bus"), "systemd gives each sandbox a scope of its own")
-}
-
-// startUserManager: lingering starts the user's systemd; where it runs, what is missing is the D-Bus package of it.
-// Nothing mends a machine that systemd did not boot.
-func (e *Env) startUserManager() string {
-	switch {
-	case !e.exists("/run/systemd/system"):
-		return ""
-	case e.exists(fmt.Sprintf("/run/user/%d/systemd", e.UID)):
-		return e.install("user-bus")
-	}
-	return "loginctl enable-linger"
 }
 
 func probeSeccomp(e *Env) Finding {
