@@ -35,6 +35,7 @@ var callNames = map[call]string{
 	unix.SYS_FSCONFIG:                "fsconfig",
 	unix.SYS_FSMOUNT:                 "fsmount",
 	unix.SYS_FSOPEN:                  "fsopen",
+	unix.SYS_FSPICK:                  "fspick",
 	unix.SYS_IOCTL:                   "ioctl",
 	unix.SYS_KEYCTL:                  "keyctl",
 	unix.SYS_LANDLOCK_ADD_RULE:       "landlock_add_rule",

@@ -59,6 +59,7 @@ const (
 type header struct {
 	lists [parts]rawList
 	slots uintptr // offset
+	hold  uintptr // 1: PID 1 stays, when the payload has ended, until the supervisor hangs up
 }
 
 // maxSlots is how many slots a plan may have. Memory of those that it has not is never touched.

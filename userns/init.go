@@ -106,9 +106,27 @@ func reap(b *block, payload uintptr) {
 		}
 		if pid == payload {
 			send(b, msgExited, partPayload, 0, 0, uint64(uint32(b.status)), -1)
+			if headerOf(b).hold != 0 {
+				awaitHangUp(b)
+			}
 			exit(exitCode(b.status))
 		}
 		jobEnded(b, pid)
+	}
+}
+
+// awaitHangUp returns when the supervisor has closed its end of the socket, or has ended.
+//
+//go:norace
+//go:nosplit
+//go:nocheckptr
+func awaitHangUp(b *block) {
+	for {
+		b.poll[1] = pollFD{fd: initSocket}
+		raw4(unix.SYS_PPOLL, uintptr(unsafe.Pointer(&b.poll[1])), 1, 0, 0)
+		if b.poll[1].revents != 0 {
+			return
+		}
 	}
 }
 

@@ -23,6 +23,10 @@ type Options struct {
 	// AtBarrier runs in the supervisor while the child waits and the id maps are written, side
 	// by side with them. pid is that of PID 1 outside. An error ends the child.
 	AtBarrier func(pid int) error
+	// AtEnd, if not nil, runs in Wait when the payload has ended, while PID 1 and what the payload
+	// left still are there: what a cgroup counted goes with its last process. It does not run where
+	// PID 1 itself was killed.
+	AtEnd func()
 	// Prepared, if not nil, is a first process made ahead, with the same streams. Start takes or ends it.
 	Prepared *Prepared
 }
@@ -37,6 +41,8 @@ type Process struct {
 	Files map[Slot]*os.File
 	// Notices are the tolerated errors that steps were to tell, in order.
 	Notices []StepError
+	// Usage is what PID 1 and all below it used (getrusage(2)), once Wait has returned.
+	Usage unix.Rusage
 
 	mutex    sync.Mutex // of embryo.pidfd
 	embryo   *embryo
@@ -47,6 +53,7 @@ type Process struct {
 	status   unix.WaitStatus
 	exited   bool
 	jobs     jobs
+	atEnd    func()
 }
 
 // StepError is a step of a plan that failed.
@@ -66,8 +73,8 @@ func (e *CloneError) Error() string { return "making new namespaces: " + e.Errno
 
 func (e *CloneError) Unwrap() error { return e.Errno }
 
-// errGone is what is known when a child ends and says nothing: it was killed from outside.
-var errGone = errors.New("the first process of the sandbox was killed before its payload started")
+// ErrKilled is what is known when a child ends and says nothing.
+var ErrKilled = errors.New("the first process of the sandbox was killed before its payload started")
 
 // Start clones the plan's first process, or takes the prepared one, writes its id maps, lets it
 // walk and returns when its payload's process exists. Errors are a *CloneError, a *MapError, a
@@ -81,6 +88,10 @@ func Start(plan *Plan, o Options) (*Process, error) {
 	}
 	if err != nil {
 		return nil, err
+	}
+	if o.AtEnd != nil {
+		p.atEnd = o.AtEnd
+		p.code.head().hold = 1
 	}
 	if err := p.open(o); err != nil {
 		err = p.reason(err)
@@ -283,7 +294,7 @@ func (p *Process) gone() error {
 	if p.failed != nil {
 		return p.failed
 	}
-	return errGone
+	return ErrKilled
 }
 
 // recvmsg receives one message. A child that ends with a barrier unread is told as ECONNRESET, once,
@@ -353,6 +364,9 @@ func (e *encoder) stepError(m *message) *StepError {
 func (p *Process) Wait() (unix.WaitStatus, error) {
 	for !p.exited && p.receive() == nil {
 	}
+	if p.exited && p.atEnd != nil {
+		p.atEnd()
+	}
 	status := p.abandon()
 	switch {
 	case p.failed != nil:
@@ -378,7 +392,7 @@ func (p *Process) Kill() error {
 func (p *Process) abandon() unix.WaitStatus {
 	p.jobs.end()
 	unix.Close(p.embryo.socket)
-	status := reapPID(p.PID)
+	status := reapUsage(p.PID, &p.Usage)
 	if p.Payload != nil {
 		p.Payload.Close()
 	}
@@ -391,9 +405,11 @@ func (p *Process) abandon() unix.WaitStatus {
 }
 
 // reapPID waits for a child's end. Its number is not used again before.
-func reapPID(pid int) (status unix.WaitStatus) {
+func reapPID(pid int) unix.WaitStatus { return reapUsage(pid, nil) }
+
+func reapUsage(pid int, usage *unix.Rusage) (status unix.WaitStatus) {
 	for {
-		if _, err := unix.Wait4(pid, &status, unix.WALL, nil); err != unix.EINTR {
+		if _, err := unix.Wait4(pid, &status, unix.WALL, usage); err != unix.EINTR {
 			return status
 		}
 	}

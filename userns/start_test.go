@@ -193,6 +193,41 @@ func TestHangUpEndsAll(t *testing.T) {
 	}
 }
 
+// What a payload left is still there at its end, and a moment later it is not.
+func TestAtEndComesBeforeTheEnd(t *testing.T) {
+	var p *Process
+	alive := func() bool { return unix.Kill(p.PID, 0) == nil }
+	called, there := 0, false
+	p, err := Start(shell("sleep 600 & exit 3"), Options{Maps: ownIDs(), AtEnd: func() {
+		called++
+		time.Sleep(50 * time.Millisecond)
+		stat, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.PID))
+		there = strings.Contains(string(stat), ") S ")
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	status, err := p.Wait()
+	if status.ExitStatus() != 3 || err != nil || called != 1 || !there || alive() {
+		t.Errorf("status %v, error %v, called %d times, PID 1 waits %v", status, err, called, there)
+	}
+	if p.Usage.Utime.Nano()+p.Usage.Stime.Nano() == 0 || p.Usage.Maxrss == 0 {
+		t.Errorf("it used nothing: %+v", p.Usage)
+	}
+}
+
+// A supervisor that waits for nobody is not waited for.
+func TestAtEndIsNotCalledAfterAKill(t *testing.T) {
+	p, err := Start(shell("sleep 600"), Options{Maps: ownIDs(), AtEnd: func() { t.Error("called") }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Kill()
+	if status, _ := p.Wait(); status.Signal() != unix.SIGKILL {
+		t.Errorf("status %v", status)
+	}
+}
+
 func TestStartEndsAtTheBarrier(t *testing.T) {
 	asked := errors.New("asked to")
 	var pid int

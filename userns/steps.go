@@ -106,6 +106,19 @@ func NewFilesystem(do, fstype string, slot Slot, attr uint64, options ...MountOp
 		Close(do, context))
 }
 
+// ReconfigureFilesystem changes options of the file system whose mount is in slot: fspick(2), fsconfig(2).
+func ReconfigureFilesystem(do string, slot Slot, options ...MountOption) []Step {
+	context := slot + ".fs"
+	steps := []Step{step(do, unix.SYS_FSPICK, FromSlot(slot), Str(""),
+		Num(unix.FSPICK_EMPTY_PATH|unix.FSPICK_CLOEXEC, "FSPICK_EMPTY_PATH|FSPICK_CLOEXEC")).To(context)}
+	for _, o := range options {
+		steps = append(steps, fsOption(do, context, o))
+	}
+	return append(steps,
+		step(do, unix.SYS_FSCONFIG, FromSlot(context), Num(unix.FSCONFIG_CMD_RECONFIGURE, "CMD_RECONFIGURE"), Num(0, "NULL"), Num(0, "NULL"), Num(0)),
+		Close(do, context))
+}
+
 func fsOption(do string, context Slot, o MountOption) Step {
 	if o.Value == "" {
 		return step(do, unix.SYS_FSCONFIG, FromSlot(context), Num(unix.FSCONFIG_SET_FLAG, "SET_FLAG"),
