@@ -13,6 +13,7 @@ require (
 )
 
 require (
+	github.com/godbus/dbus/v5 v5.2.4 // indirect
 	github.com/sirupsen/logrus v1.9.4 // indirect
 	golang.org/x/tools v0.43.0 // indirect
 )
