@@ -30,6 +30,7 @@ const (
 	HideDir  Kind = "hide-dir"  // an empty folder laid over one that is not to be seen
 	Proc     Kind = "proc"      // a proc of the sandbox's own PID namespace
 	Pts      Kind = "devpts"    // a devpts of the sandbox's own
+	Cgroup   Kind = "cgroup2"   // the cgroups of the sandbox's own cgroup namespace, read-only
 )
 
 // Entry is one part of a root file system.
@@ -66,6 +67,9 @@ type Root struct {
 	// Size in bytes and Inodes bound all that is in memory, together.
 	Size   uint64 `json:"size"`
 	Inodes uint64 `json:"inodes"`
+	// Resize, if not 0, takes the place of Size once the first entries are laid: those are the same whatever the
+	// sandbox may use.
+	Resize uint64 `json:"resize,omitempty"`
 	// TTYGroup says that group 5, tty, is in the id map, so that devpts can use it.
 	TTYGroup bool `json:"tty_group"`
 	// OuterProc lets the outer /proc serve where the kernel refuses a fresh one.
@@ -83,6 +87,7 @@ const (
 	treeSlot   userns.Slot = "tree"
 	targetSlot userns.Slot = "target"
 	procSlot   userns.Slot = "proc"
+	cgroupSlot userns.Slot = "cgroup"
 	// PtsSlot holds the sandbox's own devpts.
 	PtsSlot userns.Slot = "pts"
 )
@@ -122,6 +127,9 @@ func (r *Root) Steps() (first, rest []userns.Step) {
 		b.entry(&r.Entries[i])
 	}
 	n := len(b.steps)
+	if r.Resize > 0 {
+		b.add(userns.ReconfigureFilesystem("limiting what is in memory", rootSlot, userns.MountOption{Key: "size", Value: decimal(r.Resize)})...)
+	}
 	for i := range r.Entries[r.First:] {
 		b.entry(&r.Entries[r.First+i])
 	}
@@ -182,6 +190,8 @@ func (b *builder) entry(e *Entry) {
 		b.proc(e)
 	case Pts:
 		b.pts(e)
+	case Cgroup:
+		b.cgroup(e)
 	}
 }
 
@@ -433,6 +443,19 @@ func (b *builder) pts(e *Entry) {
 	}
 	b.add(userns.NewFilesystem(do, "devpts", PtsSlot, unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NOEXEC, options...)...)
 	b.attachFrom(do, PtsSlot, e.Target)
+	b.shown[e.Target] = true
+}
+
+// cgroup mounts the tree of cgroups below the sandbox's own. It belongs only to a sandbox that has a cgroup of its own:
+// else the tree would be that of the caller's session (cgroup_namespaces(7)). It is read-only, since what the caller may
+// write there, the payload's user may too.
+func (b *builder) cgroup(e *Entry) {
+	do := "mounting cgroups"
+	b.folder(e.Target, 0o755)
+	attr := uint64(unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOEXEC)
+	b.add(userns.NewFilesystem(do, "cgroup2", cgroupSlot, attr)...)
+	b.attachFrom(do, cgroupSlot, e.Target)
+	b.close(do, cgroupSlot)
 	b.shown[e.Target] = true
 }
 

@@ -90,6 +90,42 @@ func grantMore[T cmp.Ordered](words string) func(*comparison, Val[T], Val[T]) st
 	}
 }
 
+func grantSize(words string) func(*comparison, Val[Size], Val[Size]) string {
+	return func(_ *comparison, user, mine Val[Size]) string {
+		if !user.Set || mine.V <= user.V {
+			return ""
+		}
+		return words + " " + mine.V.Text()
+	}
+}
+
+// grantSwap: a limit of memory that says nothing of swap allows none.
+func grantSwap(_ *comparison, user, mine Val[Size]) string {
+	if !user.Set && mine.V == 0 || user.Set && mine.V <= user.V {
+		return ""
+	}
+	return "swap up to " + mine.V.Text()
+}
+
+// grantWeight: without a weight of the user's, the share is the usual one.
+func grantWeight(of string) func(*comparison, Val[int64], Val[int64]) string {
+	return func(_ *comparison, user, mine Val[int64]) string {
+		const usual = 100
+		if !user.Set && mine.V <= usual || user.Set && mine.V <= user.V {
+			return ""
+		}
+		return fmt.Sprintf("a share of the %s of weight %d", of, mine.V)
+	}
+}
+
+func grantCPUSet(_ *comparison, user, mine Val[CPUSet]) string {
+	own := user.V.Numbers()
+	if !user.Set || !slices.ContainsFunc(mine.V.Numbers(), func(n int) bool { return !slices.Contains(own, n) }) {
+		return ""
+	}
+	return fmt.Sprintf("the processors %s", mine.V)
+}
+
 func grantUser(_ *comparison, user, mine Val[User]) string {
 	if !mine.V.isRoot() || user.V.isRoot() {
 		return ""

@@ -335,7 +335,8 @@ func TestConfigIsChecked(t *testing.T) {
 		{"[registries.'a:1']\ninsecure = true", `config.toml:2:12: registries is not available`},
 		{"[registries.'a:1']\ninsecure = 'x'", `insecure: takes true or false, not a string`},
 		{"[trust]\nfolders = ['~/x']", `trust.folders is not available`},
-		{"[limits]\nenforce = 'best-effort'", `limits.enforce = "best-effort" is not`},
+		{"[limits]\nenforce = 'best'", `no such value "best"; one of: best-effort, required`},
+		{"[limits]\nenforce = 'best-effort'", ""},
 		{"[limits]\nmemory = '1G'", `unknown key "memory" in [limits]`},
 		{"[storage]\ndriver = 'auto'\n[network]\ndriver = 'auto'\n[trust]\nfolders = []\n[limits]\nenforce = 'required'", ""},
 	} {
@@ -353,7 +354,10 @@ func TestFlagsAreChecked(t *testing.T) {
 	}{
 		{Flag{"--net", "network.mode", []string{"hots"}}, `flag --net: network.mode: no such value "hots"; did you mean "host"?`},
 		{Flag{"--net", "network.mode", []string{"slirp"}}, `flag --net: network.mode = "slirp" is not available`},
-		{Flag{"--cpus", "limits.cpus", []string{"0.5"}}, `flag --cpus: limits.cpus is not available`},
+		{Flag{"--cpus", "limits.cpus", []string{"0.5"}}, ``},
+		{Flag{"--memory", "limits.memory", []string{"0"}}, `flag --memory: limits.memory: size "0" is not above zero`},
+		{Flag{"--memory", "limits.memory", []string{"-5M"}}, `flag --memory: limits.memory: size "-5M" is not above zero`},
+		{Flag{"--best-effort", "limits.enforce", []string{"best-effort"}}, ``},
 		{Flag{"--cpus", "limits.cpus", []string{"-1"}}, `flag --cpus: limits.cpus: no such number`},
 		{Flag{"--pids", "limits.pids", []string{"12x"}}, `flag --pids: limits.pids: takes a whole number`},
 		{Flag{"--tmpfs", "files.tmpfs", []string{"x"}}, `flag --tmpfs: files.tmpfs: a path inside the sandbox is absolute`},

@@ -90,10 +90,9 @@ func TestNotYetIsRefused(t *testing.T) {
 		{"[files]\nhome = 'kept'", `files.home = "kept" is not`},
 		{"[network]\nmode = 'join:a'", `network.mode = "join:a" is not available`},
 		{"[network]\nallow = []", `network.allow is not available`},
-		{"[limits]\nmemory = '1G'", `limits.memory is not available`},
 		{"[harden]\nnested = true", `harden.nested = "true" is not available`},
 		{"[profiles.x.network]\nmode = 'on'", `f.toml:2:8: network.mode = "on"`},
-		{"[tasks.x]\nrun = 'a'\nlimits.pids = 3", `f.toml:3:15: limits.pids is not`},
+		{"[tasks.x]\nrun = 'a'\nroot.dir = 'x'", `f.toml:3:12: root.dir is not`},
 		// what is wrong anyway is said first
 		{"[limits]\nmemory = '0'\n[network]\nmode = 'on'", `f.toml:2:10: limits.memory: size "0" is not above zero`},
 	} {
@@ -158,6 +157,9 @@ func TestValues(t *testing.T) {
 		{"limits.time", "30m", "30m0s"}, {"limits.time", "1h30m", "1h30m0s"}, {"limits.time", "0s", ""}, {"limits.time", "-1m", ""}, {"limits.time", "30", ""}, {"limits.time", "soon", ""},
 		{"limits.cpus", 2.5, "2.5"}, {"limits.cpus", int64(2), "2"}, {"limits.cpus", int64(0), ""}, {"limits.cpus", "2", ""}, {"limits.cpus", -1.0, ""}, {"limits.cpus", true, ""},
 		{"limits.pids", int64(512), "512"}, {"limits.pids", int64(0), ""}, {"limits.pids", 1.5, ""}, {"limits.pids", int64(1) << 40, ""},
+		{"limits.swap", "0", "0"}, {"limits.swap", int64(0), "0"}, {"limits.swap", "1G", "1073741824"}, {"limits.swap", "-1", ""}, {"limits.io_read", "0", ""},
+		{"limits.cpu_weight", int64(1), "1"}, {"limits.cpu_weight", int64(0), ""}, {"limits.io_weight", int64(10001), ""}, {"limits.io_weight", "100", ""},
+		{"limits.cpuset", "0-3,6", "0-3,6"}, {"limits.cpuset", "2", "2"}, {"limits.cpuset", "", ""}, {"limits.cpuset", "3-1", ""}, {"limits.cpuset", "0,", ""}, {"limits.cpuset", "-1", ""}, {"limits.cpuset", "0-99999", ""}, {"limits.cpuset", int64(0), ""},
 		{"root.user", "me", "me"}, {"root.user", "root", "root"}, {"root.user", "1000", "1000"}, {"root.user", "0:0", "0:0"}, {"root.user", "4294967294", "4294967294"},
 		{"root.user", "4294967295", ""}, {"root.user", "-1", ""}, {"root.user", "+1", ""}, {"root.user", "1:", ""}, {"root.user", "alice", ""}, {"root.user", int64(1000), ""},
 		{"files.mounts", l("~/a"), "/home/u/a:/home/u/a:rw"}, {"files.mounts", l("~/go/pkg/mod:ro"), "/home/u/go/pkg/mod:/home/u/go/pkg/mod:ro"},

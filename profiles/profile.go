@@ -108,11 +108,19 @@ type Network struct {
 
 // Limits is the table [limits].
 type Limits struct {
-	Memory  Val[Size]
-	CPUs    Val[float64]
-	Pids    Val[int64]
-	Time    Val[time.Duration]
-	Enforce Val[Enforce]
+	Memory     Val[Size]
+	MemoryHigh Val[Size]
+	Swap       Val[Size] // may be 0: none
+	Tmpfs      Val[Size] // of all folders in memory together
+	CPUs       Val[float64]
+	CPUWeight  Val[int64]
+	CPUSet     Val[CPUSet]
+	Pids       Val[int64]
+	IOWeight   Val[int64]
+	IORead     Val[Size] // bytes per second and disk
+	IOWrite    Val[Size]
+	Time       Val[time.Duration]
+	Enforce    Val[Enforce]
 }
 
 // Env is the table [env].
@@ -245,6 +253,9 @@ type Port struct {
 
 // Size is a number of bytes.
 type Size int64
+
+// CPUSet is a set of processors, as in "0-3,6".
+type CPUSet string
 
 // Enforce says what happens when a limit cannot be enforced.
 type Enforce string

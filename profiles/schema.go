@@ -28,9 +28,17 @@ var profileKeys = []key[Profile]{
 	list[Profile, Rule]{name: "network.allow", like: `"@npm"`, parse: word("example.org:443", parseRule), at: func(p *Profile) *List[Rule] { return &p.Network.Allow }, narrows: true, grant: grantAllow},
 	list[Profile, Port]{name: "network.ports", like: `"127.0.0.1:3000:3000"`, parse: word("127.0.0.1:3000:3000", parsePort), at: func(p *Profile) *List[Port] { return &p.Network.Ports }, grant: grantPort},
 
-	scalar[Profile, Size]{"limits.memory", `"4GiB"`, parseSize, func(p *Profile) *Val[Size] { return &p.Limits.Memory }, grantMore[Size]("memory up to %v bytes")},
+	scalar[Profile, Size]{"limits.memory", `"4GiB"`, parseSize, func(p *Profile) *Val[Size] { return &p.Limits.Memory }, grantSize("memory up to")},
+	scalar[Profile, Size]{"limits.memory_high", `"3GiB"`, parseSize, func(p *Profile) *Val[Size] { return &p.Limits.MemoryHigh }, grantSize("memory without being slowed up to")},
+	scalar[Profile, Size]{"limits.swap", `"1GiB"`, parseSwap, func(p *Profile) *Val[Size] { return &p.Limits.Swap }, grantSwap},
+	scalar[Profile, Size]{"limits.tmpfs", `"1GiB"`, parseSize, func(p *Profile) *Val[Size] { return &p.Limits.Tmpfs }, grantSize("folders in memory up to")},
 	scalar[Profile, float64]{"limits.cpus", `2.0`, parseCPUs, func(p *Profile) *Val[float64] { return &p.Limits.CPUs }, grantMore[float64]("up to %v processors")},
+	scalar[Profile, int64]{"limits.cpu_weight", `50`, parseWeight, func(p *Profile) *Val[int64] { return &p.Limits.CPUWeight }, grantWeight("processors")},
+	scalar[Profile, CPUSet]{"limits.cpuset", `"0-3"`, word("0-3", parseCPUSet), func(p *Profile) *Val[CPUSet] { return &p.Limits.CPUSet }, grantCPUSet},
 	scalar[Profile, int64]{"limits.pids", `512`, parsePids, func(p *Profile) *Val[int64] { return &p.Limits.Pids }, grantMore[int64]("up to %v processes")},
+	scalar[Profile, int64]{"limits.io_weight", `50`, parseWeight, func(p *Profile) *Val[int64] { return &p.Limits.IOWeight }, grantWeight("disks")},
+	scalar[Profile, Size]{"limits.io_read", `"50MiB"`, parseSize, func(p *Profile) *Val[Size] { return &p.Limits.IORead }, grantSize("reading disks, in a second, up to")},
+	scalar[Profile, Size]{"limits.io_write", `"50MiB"`, parseSize, func(p *Profile) *Val[Size] { return &p.Limits.IOWrite }, grantSize("writing disks, in a second, up to")},
 	scalar[Profile, time.Duration]{"limits.time", `"30m"`, parseTime, func(p *Profile) *Val[time.Duration] { return &p.Limits.Time }, grantMore[time.Duration]("a time limit of %v")},
 	scalar[Profile, Enforce]{"limits.enforce", `"required"`, oneOf(EnforceRequired, EnforceBestEffort), func(p *Profile) *Val[Enforce] { return &p.Limits.Enforce }, grantEnforce},
 
@@ -79,10 +87,6 @@ var notYet = []later{
 	{"network.mode", []string{"none", "host"}, `write "none", or "host" for the host's own network`},
 	{"network.allow", nil, `leave it out, and write mode = "none" or "host"`},
 	{"network.ports", nil, `leave it out; with mode = "host" ports need no publishing`},
-	{"limits.memory", nil, "leave it out, or run sbx under systemd-run --user --scope -p MemoryMax=..."},
-	{"limits.cpus", nil, "leave it out, or run sbx under systemd-run --user --scope -p CPUQuota=..."},
-	{"limits.pids", nil, "leave it out; a sandbox has 4096 processes at most"},
-	{"limits.enforce", []string{"required"}, "leave it out"},
 	{"harden.nested", []string{"false"}, ""},
 }
 
@@ -91,6 +95,5 @@ var notYetConfig = []later{
 	{"storage.driver", []string{"auto"}, "leave it out"},
 	{"network.driver", []string{"auto"}, "leave it out"},
 	{"trust.folders", nil, "give grants by flags or by profiles of your own"},
-	{"limits.enforce", []string{"required"}, "leave it out"},
 	{"registries", nil, ""},
 }

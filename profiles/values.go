@@ -3,6 +3,7 @@ package profiles
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -125,6 +126,24 @@ func checkSize(v float64, wrote string) (Size, error) {
 	return Size(v), nil
 }
 
+// parseSwap reads a size that may be 0.
+func parseSwap(b base, raw any) (Size, error) {
+	if raw == int64(0) || raw == "0" {
+		return 0, nil
+	}
+	return parseSize(b, raw)
+}
+
+// Text writes a size as people do: in the largest unit of 1024s that leaves at most one digit behind the point.
+func (s Size) Text() string {
+	units := []string{"bytes", "KiB", "MiB", "GiB", "TiB"}
+	v, unit := float64(s), 0
+	for v >= 1024 && unit < len(units)-1 {
+		v, unit = v/1024, unit+1
+	}
+	return strings.TrimSuffix(strconv.FormatFloat(v, 'f', 1, 64), ".0") + " " + units[unit]
+}
+
 const timeHint = `write it with units, as in "90s", "30m" or "1h30m"`
 
 // parseTime reads a length of time above zero.
@@ -189,6 +208,57 @@ func parsePids(b base, raw any) (int64, error) {
 		return 0, faultf(pidsHint, "no such number of processes %d", n)
 	}
 	return n, nil
+}
+
+const weightHint = "write a whole number from 1 to 10000; what sets none has 100"
+
+// parseWeight reads a share of what several want: cpu.weight and io.weight of cgroup v2.
+func parseWeight(b base, raw any) (int64, error) {
+	n, ok := b.number(raw).(int64)
+	if !ok {
+		return 0, faultf(weightHint, "takes a whole number, not %s", typeName(raw))
+	}
+	if n < 1 || n > 10000 {
+		return 0, faultf(weightHint, "no such weight %d", n)
+	}
+	return n, nil
+}
+
+const (
+	cpuSetHint = `write numbers and ranges, as in "0-3,6"`
+	maxCPU     = 8192 // above the largest CONFIG_NR_CPUS
+)
+
+func parseCPUSet(s string) (CPUSet, error) {
+	if list, ok := CPUSet(s).numbers(); !ok || len(list) == 0 {
+		return "", faultf(cpuSetHint, "no such set of processors %q", s)
+	}
+	return CPUSet(s), nil
+}
+
+// Numbers are the processors of a set, in ascending order.
+func (c CPUSet) Numbers() []int {
+	list, _ := c.numbers()
+	return list
+}
+
+func (c CPUSet) numbers() (list []int, ok bool) {
+	for part := range strings.SplitSeq(string(c), ",") {
+		from, to, isRange := strings.Cut(part, "-")
+		if !isRange {
+			to = from
+		}
+		first, err1 := strconv.ParseUint(from, 10, 16)
+		last, err2 := strconv.ParseUint(to, 10, 16)
+		if err1 != nil || err2 != nil || last < first || last >= maxCPU {
+			return nil, false
+		}
+		for n := first; n <= last; n++ {
+			list = append(list, int(n))
+		}
+	}
+	slices.Sort(list)
+	return slices.Compact(list), true
 }
 
 const userHint = `write "me", "root", or a number as in "1000" or "1000:1000"`

@@ -11,6 +11,7 @@ import (
 
 	"sbx/fuseoverlay"
 	"sbx/harden"
+	"sbx/host"
 	"sbx/profiles"
 )
 
@@ -31,6 +32,11 @@ func specs() map[string]*Spec {
 			for i := range s.Root.Entries {
 				s.Root.Entries[i].Mounts = []fuseoverlay.Submount{{Path: ".", Flags: unix.MS_NOATIME}, {Path: "below", Flags: unix.MS_NOEXEC}}
 			}
+		}),
+		"cgroup": with(hostSpec(), func(s *Spec) {
+			l := &layout{entries: append(s.Root.Entries, fuseoverlay.Entry{Kind: fuseoverlay.Cgroup, Target: cgroupFolder})}
+			s.Root.Entries, _ = l.sorted()
+			s.Cgroup.Way, s.Root.Resize = host.CgroupScope, 1<<20
 		}),
 		"bare": with(hostSpec(), func(s *Spec) { s.Harden = Harden{LastCap: 1} }),
 	}
@@ -120,6 +126,19 @@ func TestOrder(t *testing.T) {
 			t.Fatalf("%s does not come after what goes before it", part)
 		}
 		at += i
+	}
+}
+
+// The tree of cgroups is mounted only where the sandbox has one of its own, after its namespace was made, and read-only:
+// elsewhere its root is the cgroup of the caller's session.
+func TestCgroupsAreShownOnlyAsOnesOwn(t *testing.T) {
+	if strings.Contains(Compile(hostSpec()).String(), "cgroup2") {
+		t.Error("a sandbox without a cgroup of its own sees cgroups")
+	}
+	text := Compile(specs()["cgroup"]).String()
+	unshare, mount := strings.Index(text, "unshare(CLONE_NEWCGROUP)"), strings.Index(text, `fsopen("cgroup2"`)
+	if unshare < 0 || mount < unshare || !strings.Contains(text, "fsmount($cgroup.fs, FSMOUNT_CLOEXEC, MOUNT_ATTR_RDONLY|MOUNT_ATTR_NOSUID|MOUNT_ATTR_NODEV|MOUNT_ATTR_NOEXEC)") {
+		t.Errorf("unshare at %d, mount at %d:\n%s", unshare, mount, text)
 	}
 }
 

@@ -24,6 +24,8 @@ type Request struct {
 	// Environ is the caller's environment, EnvFlags the values of --env.
 	Environ, EnvFlags []string
 	Streams           Streams
+	// Count asks for a cgroup where one can be had, for what it counts and that it freezes.
+	Count bool
 }
 
 // UsageError is a request that cannot be meant: Hint says what to ask for instead.
@@ -38,9 +40,6 @@ func (e *LevelError) Error() string {
 	return fmt.Sprintf("this machine gives level %s where %s is required: %s",
 		e.Level.Name, e.Level.Require, strings.Join(e.Level.Why, "; "))
 }
-
-// defaultProcesses is RLIMIT_NPROC of a sandbox that asks for no limit.
-const defaultProcesses = 4096
 
 // Resolve turns a request and the facts of this machine into a Spec. It only looks things up.
 func Resolve(r Request) (*Spec, error) {
@@ -63,7 +62,7 @@ func Resolve(r Request) (*Spec, error) {
 	if err := checkOpenFiles(); err != nil {
 		return nil, err
 	}
-	s.Limits.Time, s.Limits.Processes = p.Limits.Time.V, processLimit()
+	s.Limits.Time = p.Limits.Time.V
 	s.Limits.NoFileSoft, s.Limits.NoFileHard = host.NoFile()
 	for _, g := range r.Loaded.Grants {
 		s.Grants = append(s.Grants, Grant{g.Key, g.String()})
@@ -80,7 +79,13 @@ func Resolve(r Request) (*Spec, error) {
 	if err := resolveHarden(s, p); err != nil {
 		return nil, err
 	}
+	if err := resolveLimits(s, &r, p); err != nil {
+		return nil, err
+	}
 	if err := resolveRoot(s, &r, p); err != nil {
+		return nil, err
+	}
+	if err := s.findDisks(); err != nil {
 		return nil, err
 	}
 	if !s.Level.Require.Accepts(s.Level.Name) {
@@ -97,15 +102,6 @@ func checkOpenFiles() error {
 		return &UsageError{fmt.Sprintf("at most %d files may be open here, and sbx needs %d", hard, minOpenFiles), "ulimit -n 1024"}
 	}
 	return nil
-}
-
-// processLimit is the default, or the caller's own limit where that is lower.
-func processLimit() uint64 {
-	var own unix.Rlimit
-	if unix.Getrlimit(unix.RLIMIT_NPROC, &own) != nil {
-		return defaultProcesses
-	}
-	return min(own.Max, defaultProcesses)
 }
 
 // checkProject refuses what nobody means: a whole home or system folder to write to, and the
@@ -203,6 +199,9 @@ func (s *Spec) warnOfStreams() {
 func resolveRoot(s *Spec, r *Request, p *profiles.Profile) error {
 	home := homeInside(s, r.Account)
 	l := firstEntries(home, r.Account)
+	if s.Cgroup.Way != host.CgroupNone {
+		l.add(fuseoverlay.Entry{Kind: fuseoverlay.Cgroup, Target: cgroupFolder})
+	}
 	pathFolders, variables := l.toolchains(r)
 	l.base = len(l.entries)
 	if err := l.files(s, r, p); err != nil {
@@ -218,6 +217,7 @@ func resolveRoot(s *Spec, r *Request, p *profiles.Profile) error {
 	if err := l.finish(s, r.Account); err != nil {
 		return err
 	}
+	s.Root.Resize = memoryBound(s, p)
 	if err := l.resolveWorkdir(s, r, home); err != nil {
 		return err
 	}
@@ -265,16 +265,6 @@ func homeInside(s *Spec, account host.Account) string {
 
 // inodeCap bounds the files in memory, each of which costs kernel memory that no size counts.
 const inodeCap = 1 << 20
-
-// memoryShare is a quarter of the machine's memory, in bytes: the bound of all that a sandbox
-// without a memory limit holds in its folders in memory.
-func memoryShare() uint64 {
-	var info unix.Sysinfo_t
-	if unix.Sysinfo(&info) != nil {
-		return 1 << 30
-	}
-	return uint64(info.Totalram) * uint64(info.Unit) / 4
-}
 
 // mapsTTYGroup tells whether group 5, tty, exists in the sandbox.
 func mapsTTYGroup(s *Spec) bool {

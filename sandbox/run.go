@@ -4,11 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"sbx/cgroup"
 	"sbx/host"
 	"sbx/profiles"
 	"sbx/userns"
@@ -24,6 +26,10 @@ type Running struct {
 	before   snapshot
 	terminal *terminal
 	watch    *watch
+	counting sync.Mutex    // of the next two
+	group    *cgroup.Group // nil: none
+	stats    *cgroup.Stats // the last count
+	began    time.Time
 	ended    chan struct{}
 	timedOut atomic.Bool
 }
@@ -44,6 +50,9 @@ type Result struct {
 	GitUsed bool
 	// Uncovered is why a cover could not be renewed, which ended the sandbox.
 	Uncovered error
+	// Used is what the sandbox used, and Reached the limits that it came to.
+	Used    Usage
+	Reached []Reached
 }
 
 // NotExecutedError is a command that could not be executed.
@@ -74,20 +83,23 @@ const grace = 10 * time.Second
 
 // Start makes the sandbox and starts its payload. notify hears what has to be said meanwhile.
 func Start(s *Spec, streams Streams, prepared *Prepared, notify func(string)) (*Running, error) {
-	r := &Running{spec: s, Level: s.Level, ended: make(chan struct{})}
+	r := &Running{spec: s, Level: s.Level, began: time.Now(), ended: make(chan struct{})}
+	maker := beginGroup(s)
 	if s.Project.Access == profiles.AccessWrite {
 		r.before = takeSnapshot(&s.Project, false)
 	}
 	r.watch = newWatch(s, r.before, notify)
-	plan := Compile(s)
 	caller := prepared.takeSignals() // the payload must not miss one
-	process, err := userns.Start(plan, userns.Options{
-		Stdin: streams.Stdin, Stdout: streams.Stdout, Stderr: streams.Stderr,
-		Maps: s.IDs.Maps, AtBarrier: r.watch.atBarrier(), Prepared: prepared.first,
-	})
+	process, err := r.launch(streams, prepared.first, maker)
+	var noGroup *groupError
+	if errors.As(err, &noGroup) && s.Cgroup.Optional {
+		if err = r.withoutGroup(noGroup); err == nil {
+			process, err = r.launch(streams, nil, nil)
+		}
+	}
 	if err != nil {
 		r.watch.stop()
-		return nil, err
+		return nil, r.explainStart(err)
 	}
 	r.process = process
 	lowerByNotices(&r.Level, process.Notices)
@@ -98,6 +110,23 @@ func Start(s *Spec, streams Streams, prepared *Prepared, notify func(string)) (*
 	r.limitTime()
 	r.shrinkLater()
 	return r, nil
+}
+
+// launch starts the processes, and the cgroup with them.
+func (r *Running) launch(streams Streams, first *userns.Prepared, maker *cgroup.Maker) (*userns.Process, error) {
+	options := userns.Options{
+		Stdin: streams.Stdin, Stdout: streams.Stdout, Stderr: streams.Stderr,
+		Maps: r.spec.IDs.Maps, AtBarrier: r.makeGroup(maker, r.watch.atBarrier()), Prepared: first,
+	}
+	if maker != nil {
+		options.AtEnd = r.count
+	}
+	process, err := userns.Start(Compile(r.spec), options)
+	if err != nil {
+		maker.Discard()
+		r.closeGroup()
+	}
+	return process, err
 }
 
 // limitTime ends a payload that runs too long: TERM, and after a grace KILL for all.
@@ -112,7 +141,7 @@ func (r *Running) limitTime() {
 		r.timedOut.Store(true)
 		signalPayload(r.process.Payload, unix.SIGTERM)
 		if !r.endedWithin(grace) {
-			r.process.Kill()
+			r.kill()
 		}
 	}()
 }
@@ -131,7 +160,9 @@ func (r *Running) Wait() (Result, error) {
 	status, err := r.process.Wait()
 	close(r.ended)
 	r.terminal.end()
-	result := Result{Status: exitStatus(status), TimedOut: r.timedOut.Load()}
+	result := Result{Status: exitStatus(status), TimedOut: r.timedOut.Load(), Used: r.usage()}
+	result.Reached = reached(&r.spec.Cgroup.Limits, &result.Used)
+	r.closeGroup()
 	result.GitUsed, result.Uncovered = r.watch.stop()
 	if r.before != nil {
 		for _, path := range r.before.changes(takeSnapshot(&r.spec.Project, r.watch != nil && r.watch.gitNew)) {

@@ -11,8 +11,10 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"sbx/cgroup"
 	"sbx/fuseoverlay"
 	"sbx/harden"
+	"sbx/host"
 	"sbx/profiles"
 	"sbx/userns"
 )
@@ -43,6 +45,7 @@ type Spec struct {
 	Streams [3]uint64    `json:"-"`
 	Window  unix.Winsize `json:"-"`
 	Limits  Limits       `json:"limits"`
+	Cgroup  Cgroup       `json:"cgroup"`
 	Harden  Harden       `json:"harden"`
 
 	// Project is the folder that the run is about, and what the payload may do with it.
@@ -74,6 +77,16 @@ type Limits struct {
 	NoFileHard uint64 `json:"nofile_hard"`
 	// Processes is RLIMIT_NPROC of the user namespace.
 	Processes uint64 `json:"processes"`
+}
+
+// Cgroup is the cgroup that a sandbox gets, and what it limits.
+type Cgroup struct {
+	// Way is who makes it. With host.CgroupNone there is none, and nobody is asked for one.
+	Way    host.CgroupWay `json:"way"`
+	Limits cgroup.Limits  `json:"limits"`
+	// Optional says that the run goes on without it where it cannot be had.
+	Optional bool             `json:"optional"`
+	Facts    host.CgroupFacts `json:"-"`
 }
 
 // Harden are the walls behind the namespaces.

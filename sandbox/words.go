@@ -1,11 +1,13 @@
 package sandbox
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 
 	"sbx/fuseoverlay"
 	"sbx/harden"
+	"sbx/host"
 	"sbx/profiles"
 )
 
@@ -28,6 +30,7 @@ func (s *Spec) Words() []Line {
 		Line{"capabilities", s.capabilityWords()},
 		Line{"opening files", s.landlockWords()},
 		Line{"limits", s.limitWords()},
+		Line{"cgroup", s.cgroupWords()},
 		Line{"level", strings.Join(append([]string{string(s.Level.Name)}, s.Level.Why...), "; ")},
 		Line{"level required", string(s.Level.Require)})
 	for _, w := range s.Level.Warnings {
@@ -74,11 +77,25 @@ func (s *Spec) landlockWords() string {
 }
 
 func (s *Spec) limitWords() string {
-	text := fmt.Sprintf("%d processes; %d MiB and %d files in memory", s.Limits.Processes, s.Root.Size>>20, s.Root.Inodes)
+	text := fmt.Sprintf("%d processes; %s and %d files in memory", s.Limits.Processes, profiles.Size(cmp.Or(s.Root.Resize, s.Root.Size)).Text(), s.Root.Inodes)
 	if s.Limits.Time > 0 {
 		text += fmt.Sprintf("; %v", s.Limits.Time)
 	}
+	for _, l := range s.Cgroup.Limits.Words() {
+		text += "; " + l
+	}
 	return text
+}
+
+// cgroupWords say who makes the sandbox's cgroup.
+func (s *Spec) cgroupWords() string {
+	switch s.Cgroup.Way {
+	case host.CgroupScope:
+		return "a scope of systemd, seen read-only at " + cgroupFolder
+	case host.CgroupDelegated:
+		return "one below " + s.Cgroup.Facts.Own + ", seen read-only at " + cgroupFolder
+	}
+	return "none of its own"
 }
 
 // fileWords tell what of the host is shown, and what is covered.

@@ -26,9 +26,9 @@ type sandboxFlags struct {
 	CapAdd  []string `sep:"none" placeholder:"NAME" help:"Add a capability."`
 	CapDrop []string `sep:"none" placeholder:"NAME" help:"Drop a capability."`
 	Env     []string `short:"e" sep:"none" placeholder:"KEY[=VALUE]" help:"Pass or set a variable."`
-	Memory  string   `short:"m" placeholder:"SIZE" help:"Limit of memory."`
-	Cpus    string   `placeholder:"N" help:"Limit of processors."`
-	Pids    string   `placeholder:"N" help:"Limit of processes."`
+	Memory  string   `short:"m" placeholder:"SIZE" help:"Limit of memory, as in 512M or 4GiB."`
+	Cpus    string   `placeholder:"N" help:"Limit of processors, as in 2 or 0.5."`
+	Pids    string   `placeholder:"N" help:"Limit of processes and threads."`
 	Timeout string   `placeholder:"DURATION" help:"End the command after this time, with status 124."`
 	Name    string   `short:"n" placeholder:"NAME" help:"Keep the sandbox under this name."`
 	Detach  bool     `short:"d" help:"Run in the background."`
@@ -40,7 +40,7 @@ type sandboxFlags struct {
 	Trust        string `placeholder:"HASH" help:"Accept exactly these grants of the project."`
 	Review       bool   `help:"Review the changes at the end."`
 	ApplyIfClean bool   `help:"Apply the changes if nothing in them runs later."`
-	Stats        bool   `help:"Print what the sandbox used."`
+	Stats        bool   `help:"Print what the sandbox used, when it has ended."`
 	JSON         bool   `name:"json" help:"Print JSON."`
 }
 
@@ -56,8 +56,6 @@ func (f *sandboxFlags) later() error {
 		{f.Trust != "", "--trust", "grants by a project's own profile"},
 		{f.Review, "--review", "review"},
 		{f.ApplyIfClean, "--apply-if-clean", "review"},
-		{f.Stats, "--stats", "statistics"},
-		{f.BestEffort, "--best-effort", "limits but time"},
 	} {
 		if flag.given {
 			return &sandbox.UsageError{Problem: flag.name + ": this version of sbx has no " + flag.means + " yet"}
@@ -94,6 +92,9 @@ func (f *sandboxFlags) keys() []profiles.Flag {
 	one("--cpus", "limits.cpus", f.Cpus)
 	one("--pids", "limits.pids", f.Pids)
 	one("--timeout", "limits.time", f.Timeout)
+	if f.BestEffort {
+		one("--best-effort", "limits.enforce", string(profiles.EnforceBestEffort))
+	}
 	one("--require", "harden.require", f.Require)
 	return list
 }
@@ -130,7 +131,7 @@ func (f *sandboxFlags) spec(command []string) (*sandbox.Spec, error) {
 	return sandbox.Resolve(sandbox.Request{
 		Loaded: loaded, Project: project, Account: account, Command: command,
 		Cwd: cwd, Workdir: f.Workdir, Environ: os.Environ(), EnvFlags: f.Env,
-		Streams: ownStreams,
+		Streams: ownStreams, Count: f.Stats,
 	})
 }
 

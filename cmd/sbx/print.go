@@ -9,8 +9,10 @@ import (
 	"strings"
 	"syscall"
 	"text/tabwriter"
+	"time"
 	"unicode"
 
+	"sbx/cgroup"
 	"sbx/host"
 	"sbx/profiles"
 	"sbx/sandbox"
@@ -95,6 +97,9 @@ func printEnd(s *sandbox.Spec, r sandbox.Result) {
 	if r.TimedOut {
 		message("ended by the time limit of %v", s.Limits.Time)
 	}
+	for _, l := range r.Reached {
+		printReached(l)
+	}
 	for _, path := range r.Planted {
 		message("the run left %s, which the host may execute or obey later: look at it first", path)
 	}
@@ -105,6 +110,63 @@ func printEnd(s *sandbox.Spec, r sandbox.Result) {
 		message("the run used git, and .git is read-only in the sandbox")
 		hint(`if git failed for that, grant it in a profile of your own: [files] git = "write"`)
 	}
+}
+
+// printReached names a limit that ended processes or refused them, its value, and the most there was.
+func printReached(l sandbox.Reached) {
+	switch l.Limit {
+	case "memory":
+		message("out of memory: the limit of %s was reached%s, and the kernel killed %s", size(l.Value), peak(l.Peak, size), several(l.Count, "process", "processes"))
+	case "pids":
+		message("out of processes: the limit of %d was reached%s, and %s refused", l.Value, peak(l.Peak, plain), several(l.Count, "fork was", "forks were"))
+	}
+}
+
+func peak(n *uint64, words func(uint64) string) string {
+	if n == nil {
+		return ""
+	}
+	return " (peak " + words(*n) + ")"
+}
+
+func size(n uint64) string { return profiles.Size(n).Text() }
+
+func plain(n uint64) string { return strconv.FormatUint(n, 10) }
+
+func several(n uint64, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return plain(n) + " " + many
+}
+
+// printUsage says what the sandbox used, on stderr, since stdout is the payload's.
+func printUsage(r sandbox.Result, asJSON bool) {
+	if asJSON {
+		json.NewEncoder(os.Stderr).Encode(struct {
+			Status int `json:"status"`
+			sandbox.Usage
+			Reached []sandbox.Reached `json:"reached,omitempty"`
+		}{r.Status, r.Used, r.Reached})
+		return
+	}
+	u := r.Used
+	round := func(d time.Duration) time.Duration { return d.Round(time.Millisecond) }
+	words := []string{fmt.Sprintf("wall time %v", round(u.Wall)),
+		fmt.Sprintf("processor time %v (user %v, system %v)", round(u.CPU), round(u.User), round(u.System))}
+	for _, n := range []struct {
+		value *uint64
+		text  string
+		words func(uint64) string
+	}{
+		{u.MemoryPeak, "peak of memory", size}, {u.LargestProcess, "largest process", size}, {u.PidsPeak, "peak of processes", plain},
+		{u.Read, "read from disk", size}, {u.Written, "written to disk", size},
+	} {
+		if n.value != nil {
+			words = append(words, n.text+" "+n.words(*n.value))
+		}
+	}
+	message("%s", strings.Join(words, "; "))
 }
 
 // printUsageError prints a command line that cannot be parsed.
@@ -168,6 +230,7 @@ func printAdvice(err error) {
 	if errors.As(err, &usage) && usage.Hint != "" {
 		hint("%s", usage.Hint)
 	}
+	printLimitAdvice(err)
 	var level *sandbox.LevelError
 	if errors.As(err, &level) {
 		hint("sbx doctor tells what is missing and what mends it")
@@ -179,6 +242,18 @@ func printAdvice(err error) {
 	message("%s", advice.Why)
 	if advice.Mend != "" {
 		hint("%s", advice.Mend)
+	}
+}
+
+// printLimitAdvice says what gives a limit that cannot be enforced, and how to go without.
+func printLimitAdvice(err error) {
+	var limit *cgroup.LimitError
+	var scope *cgroup.ScopeError
+	if errors.As(err, &limit) && limit.Mend != "" {
+		hint("%s", limit.Mend)
+	}
+	if errors.As(err, &limit) || errors.As(err, &scope) {
+		hint("--best-effort runs without the limits that cannot be enforced, at the level unlimited")
 	}
 }
 

@@ -19,20 +19,20 @@ func (c *runCmd) Run(prepared *sandbox.Prepared) error {
 		return &sandbox.UsageError{Problem: "no command given", Hint: "write it after --, as in: sbx run -- make"}
 	case isTask(command):
 		return &sandbox.UsageError{Problem: command[0] + ": this version of sbx does not run tasks yet", Hint: "give the command itself"}
-	case c.JSON:
-		return &sandbox.UsageError{Problem: "--json: there are no results of a run to print yet"}
+	case c.JSON && !c.Stats:
+		return &sandbox.UsageError{Problem: "--json: the only results of a run are its statistics", Hint: "add --stats"}
 	}
 	spec, err := c.spec(command)
 	if err != nil {
 		return err
 	}
-	return runSpec(spec, prepared)
+	return c.runSpec(spec, prepared)
 }
 
 var ownStreams = sandbox.Streams{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr}
 
 // runSpec starts a sandbox, waits for its end, and tells what is to be told.
-func runSpec(spec *sandbox.Spec, prepared *sandbox.Prepared) error {
+func (f *sandboxFlags) runSpec(spec *sandbox.Spec, prepared *sandbox.Prepared) error {
 	printStart(spec)
 	running, err := sandbox.Start(spec, ownStreams, prepared, printNotice)
 	if err != nil {
@@ -41,6 +41,9 @@ func runSpec(spec *sandbox.Spec, prepared *sandbox.Prepared) error {
 	printLowered(spec, running.Level)
 	result, err := running.Wait()
 	printEnd(spec, result)
+	if f.Stats {
+		printUsage(result, f.JSON)
+	}
 	if err != nil {
 		return err
 	}

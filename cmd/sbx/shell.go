@@ -11,8 +11,8 @@ type shellCmd struct {
 
 // Run opens the user's shell. Without a terminal it reads its commands from stdin, as shells do.
 func (c *shellCmd) Run(prepared *sandbox.Prepared) error {
-	if c.JSON {
-		return &sandbox.UsageError{Problem: "--json: there are no results of a shell to print"}
+	if c.JSON && !c.Stats {
+		return &sandbox.UsageError{Problem: "--json: the only results of a shell are its statistics", Hint: "add --stats"}
 	}
 	if c.Ref != "" {
 		c.Image = c.Ref
@@ -21,5 +21,5 @@ func (c *shellCmd) Run(prepared *sandbox.Prepared) error {
 	if err != nil {
 		return err
 	}
-	return runSpec(spec, prepared)
+	return c.runSpec(spec, prepared)
 }

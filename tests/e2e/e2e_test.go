@@ -16,6 +16,8 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"golang.org/x/sys/unix"
+
+	"sbx/host"
 )
 
 // TestScripts runs the scripts in this folder that name the user who runs them in their first line, such as
@@ -197,6 +199,8 @@ func condition(cond, me string) (bool, error) {
 		return cond == me, nil
 	case "guest":
 		return os.Getenv("SBX_TEST_GUEST") != "", nil
+	case "limits":
+		return host.Ask("cgroups").Status == host.OK && host.Ask("user-bus").Status == host.OK, nil
 	case "i386":
 		return exists("/proc/sys/abi/vsyscall32") || exists("/proc/sys/abi/ldt16"), nil
 	case "io_uring":
