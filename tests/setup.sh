@@ -2,6 +2,7 @@
 # Root's part of `make test`, `make bench` and `make demo`. Safe to run again and again.
 #
 #   tests/setup.sh prepare [demo]   packages, test users, devices (demo: only what the demo needs)
+#   tests/setup.sh prepare guest    only what builds and boots the guest of tests/vm
 #   tests/setup.sh stage DIR        copies DIR (binaries) and the source tree to where the test users can read them
 #   tests/setup.sh hello            fetches the Debian source package `hello`
 #   tests/setup.sh guest DIR        builds the guest of tests/vm in DIR, unless it is there
@@ -47,6 +48,10 @@ open_device() {
 }
 
 prepare() {
+    if [ "${1-}" = guest ]; then
+        install_missing qemu-system-x86 mmdebstrap e2fsprogs
+        return
+    fi
     touch /etc/subuid /etc/subgid
     if [ "${1-}" = demo ]; then
         install_missing uidmap
@@ -129,9 +134,9 @@ fetch_hello() {
     say "fetched $(cd $stage/hello && ls hello_*.dsc)"
 }
 
-# build_guest builds the image of the guest in $1, with what builds and boots it.
+# build_guest builds the image of the guest in $1.
 build_guest() {
-    install_missing qemu-system-x86 mmdebstrap e2fsprogs
+    prepare guest
     [ -d "$1" ] && return 0
     command -v mmdebstrap >/dev/null || { say "no mmdebstrap here: the guest is built on Debian"; return 1; }
     say "building the guest in $1"
@@ -148,5 +153,5 @@ prepare) prepare "${2-}" ;;
 stage) stage_files "$2" "${3-}" ;;
 hello) fetch_hello ;;
 guest) build_guest "$2" ;;
-*) echo "usage: $0 prepare [demo] | stage DIR [MODCACHE] | hello | guest DIR" >&2; exit 2 ;;
+*) echo "usage: $0 prepare [demo|guest] | stage DIR [MODCACHE] | hello | guest DIR" >&2; exit 2 ;;
 esac

@@ -16,25 +16,44 @@ const images = "/var/cache/sbx-guest"
 
 // readyImage returns the folder of the guest's disk, kernel and initrd, and has them built by root where they are not.
 func readyImage() (string, error) {
-	recipe, err := os.ReadFile("tests/vm/image.sh")
-	if err != nil {
-		return "", fmt.Errorf("%w; start this in the root of the checkout", err)
+	if _, err := exec.LookPath(qemu); err != nil {
+		if err := setup("prepare", "guest"); err != nil {
+			return "", err
+		}
 	}
-	dir := filepath.Join(images, fmt.Sprintf("%x", sha256.Sum256(recipe))[:16])
-	_, missing := exec.LookPath(qemu)
-	if _, err := os.Stat(dir); err == nil && missing == nil {
+	hash := sha256.New()
+	for _, file := range []string{"tests/vm/image.sh", "tests/vm/qemu.sh"} {
+		recipe, err := os.ReadFile(file)
+		if err != nil {
+			return "", fmt.Errorf("%w; start this in the root of the checkout", err)
+		}
+		hash.Write(recipe)
+	}
+	// The state of a machine is for the qemu that saved it.
+	version, err := exec.Command(qemu, "--version").Output()
+	if err != nil {
+		return "", fmt.Errorf("%s --version: %w", qemu, err)
+	}
+	hash.Write(version)
+	dir := filepath.Join(images, fmt.Sprintf("%x", hash.Sum(nil))[:16])
+	if _, err := os.Stat(dir); err == nil {
 		return dir, nil
 	}
-	args := []string{"tests/setup.sh", "guest", dir}
+	return dir, setup("guest", dir)
+}
+
+// setup does what only root can.
+func setup(args ...string) error {
+	args = append([]string{"tests/setup.sh"}, args...)
 	if os.Getuid() != 0 {
 		args = append([]string{"sudo"}, args...)
 	}
 	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	if err := cmd.Run(); err != nil {
-		return "", fmt.Errorf("building the guest: %w", err)
+		return fmt.Errorf("%s: %w", strings.Join(args, " "), err)
 	}
-	return dir, nil
+	return nil
 }
 
 // programs are what the guest gets from bin; -shell finds all of them on PATH.

@@ -1,6 +1,7 @@
 #!/bin/sh
-# Builds the guest: a Debian of this machine's release, as a disk image with kernel and initrd beside it. Run as root by
-# `tests/setup.sh guest`. The image belongs to every checkout whose recipe, this file, is the same.
+# Builds the guest: a Debian of this machine's release, as a disk image with kernel and initrd beside it, and the state of
+# a machine that has booted it, for every run to go on from. Run as root by `tests/setup.sh guest`. The image belongs to
+# every checkout whose recipe, this file and qemu.sh, is the same.
 #
 #   tests/vm/image.sh DIR SOURCES   DIR is made whole or not at all; SOURCES holds *.list and *.sources for apt
 set -eu
@@ -18,7 +19,8 @@ flock 9
 [ -d "$dir" ] && exit 0
 rm -rf "$(dirname "$dir")"/new.*
 new=$(mktemp -d "$(dirname "$dir")/new.XXXXXX")
-trap 'rm -rf "$new"' EXIT
+qemu=
+trap 'test -z "$qemu" || kill "$qemu" 2>/dev/null; rm -rf "$new"' EXIT
 trap 'exit 1' HUP INT TERM
 
 # The early user space holds what finds the root disk and no more: it is unpacked by an emulated processor, at each boot.
@@ -59,26 +61,41 @@ echo sbx-guest >"$root/etc/hostname"
 printf '127.0.0.1 localhost\n127.0.1.1 sbx-guest\n::1 localhost\n' >"$root/etc/hosts"
 cat >"$root/etc/fstab" <<'END'
 /dev/vda / ext4 defaults,noatime 0 0
-/dev/vdb /var/lib/sbx-test ext4 defaults,noatime 0 0
 END
+# Once it has booted, the guest says so and waits, at last for the time of day: days may have passed. The second drive is
+# another then than at boot.
+cat >"$root/usr/local/sbin/sbx-test" <<'END'
+#!/bin/sh
+set -eu
+until systemctl is-active --quiet user@$(id -u sbxtest).service; do sleep 0.1; done
+exec 3<>/dev/virtio-ports/sbx
+echo ready >&3
+read -r now <&3
+exec 3>&-
+date --set="@$now"
+blockdev --flushbufs /dev/vdb
+mount -o noatime /dev/vdb /var/lib/sbx-test
+exec /var/lib/sbx-test/bin/vm -inside
+END
+chmod 755 "$root/usr/local/sbin/sbx-test"
 # The guest is for one program; when it ends, by whatever cause, so does the machine.
 cat >"$root/etc/systemd/system/sbx-test.service" <<'END'
 [Unit]
 Description=The tests of sbx
 Wants=modprobe@virtio_console.service
-After=modprobe@virtio_console.service systemd-user-sessions.service systemd-logind.service dbus.service apparmor.service
-RequiresMountsFor=/var/lib/sbx-test
+After=modprobe@virtio_console.service multi-user.target
 SuccessAction=poweroff-immediate
 FailureAction=poweroff-immediate
 
 [Service]
-ExecStart=/var/lib/sbx-test/bin/vm -inside
+Type=exec
+ExecStart=/usr/local/sbin/sbx-test
 StandardOutput=journal+console
 StandardError=journal+console
-TimeoutStopSec=5
+TasksMax=infinity
 
 [Install]
-WantedBy=multi-user.target
+WantedBy=graphical.target
 END
 systemctl --quiet --root="$root" enable sbx-test.service
 systemctl --quiet --root="$root" mask serial-getty@ttyS0.service apt-daily.timer apt-daily-upgrade.timer e2scrub_all.timer \
@@ -90,6 +107,25 @@ rm -rf "$root"/var/cache/apt/*.bin "$root"/var/lib/apt/lists/*
 truncate -s 4G "$new/disk.img"
 mke2fs -q -t ext4 -E lazy_itable_init=0,nodiscard -d "$root" "$new/disk.img"
 rm -rf "$root" "$new/initramfs" "$new/apt.conf"
+
+# The first boot, to the very end of it. After `migrate` the machine stands still, and the disk belongs to the state.
+truncate -s 2G "$new/none.img"
+mkfifo "$new/in" "$new/out" "$new/monitor.in" "$new/monitor.out"
+timeout 600 tests/vm/qemu.sh "$new" off "$new/none.img" -chardev "pipe,id=monitor,path=$new/monitor" -mon chardev=monitor \
+    <"$new/in" >"$new/out" 2>"$new/console" 9>&- &
+qemu=$!
+exec 4>"$new/in" 5<"$new/out" 6<>"$new/monitor.in" 7<>"$new/monitor.out"
+if ! read -r ready <&5 || [ "$ready" != ready ]; then
+    echo "image: the guest does not boot; the end of its console:" >&2
+    tail -n 30 "$new/console" >&2
+    exit 1
+fi
+printf 'migrate "exec:cat >%s/state"\nquit\n' "$new" >&6
+wait "$qemu"
+qemu=
+[ -s "$new/state" ]
+rm -f "$new/none.img" "$new/in" "$new/out" "$new"/monitor.* "$new/console"
+
 chmod 644 "$new"/*
 chmod 755 "$new"
 sync -f "$new"
