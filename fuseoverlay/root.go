@@ -28,6 +28,7 @@ const (
 	Device   Kind = "device"    // a device node of the host
 	HideFile Kind = "hide-file" // an empty file laid over one that is not to be seen
 	HideDir  Kind = "hide-dir"  // an empty folder laid over one that is not to be seen
+	Lock     Kind = "lock"      // what is there by now, read-only
 	Proc     Kind = "proc"      // a proc of the sandbox's own PID namespace
 	Pts      Kind = "devpts"    // a devpts of the sandbox's own
 	Cgroup   Kind = "cgroup2"   // the cgroups of the sandbox's own cgroup namespace, read-only
@@ -74,8 +75,6 @@ type Root struct {
 	TTYGroup bool `json:"tty_group"`
 	// OuterProc lets the outer /proc serve where the kernel refuses a fresh one.
 	OuterProc bool `json:"outer_proc"`
-	// CallerIsRoot says that the payload has root's uid outside.
-	CallerIsRoot bool `json:"caller_is_root,omitempty"`
 	// OldKernel says that mount_setattr(2) is missing.
 	OldKernel bool `json:"old_kernel,omitempty"`
 }
@@ -186,6 +185,8 @@ func (b *builder) entry(e *Entry) {
 		b.hideFile(e)
 	case HideDir:
 		b.hideDir(e)
+	case Lock:
+		b.lock(e)
 	case Proc:
 		b.proc(e)
 	case Pts:
@@ -393,9 +394,6 @@ func (b *builder) proc(e *Entry) {
 	b.add(steps...)
 	b.attachFrom(do, procSlot, e.Target)
 	b.shown[e.Target] = true
-	if b.root.CallerIsRoot {
-		b.lockProc(e.Target)
-	}
 }
 
 // outerProc takes the outer proc where the kernel refused a fresh one, read-only: its files belong
@@ -411,26 +409,21 @@ func outerProc() []userns.Step {
 	}
 }
 
-// rootsOwn are the parts of proc that obey whoever has the uid of root outside, with no capability
-// asked for.
-var rootsOwn = []string{"sys", "sysrq-trigger", "irq", "bus", "fs"}
-
-// lockProc makes what obeys root read-only, for a payload that is root outside as well.
-func (b *builder) lockProc(proc string) {
-	for _, name := range rootsOwn {
-		do, target := "locking "+proc+"/"+name, relative(proc)+"/"+name
-		how := userns.How{Flags: unix.O_PATH | unix.O_NOFOLLOW, Resolve: insideRoot}
-		b.add(userns.OpenAt(do, rootSlot, target, how).Tolerate(unix.ENOENT).To("part"),
-			userns.CloneTree(do, "part", true).To(treeSlot).Unless("part", unix.ENOENT))
-		if b.root.OldKernel {
-			b.add(userns.MoveMount(do, treeSlot, "part").Unless("part", unix.ENOENT),
-				userns.DupTo(do, treeSlot, mountFD).Unless("part", unix.ENOENT),
-				userns.Mount(do, "", "/proc/self/fd/"+decimal(mountFD), "", unix.MS_REMOUNT|unix.MS_BIND|unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC).Unless("part", unix.ENOENT))
-			continue
-		}
-		b.add(userns.SetMountAttr(do, treeSlot, true, unix.MOUNT_ATTR_RDONLY).Unless("part", unix.ENOENT),
-			userns.MoveMount(do, treeSlot, "part").Unless("part", unix.ENOENT))
+// lock lays what is at a place over itself, read-only. What is not there needs none.
+func (b *builder) lock(e *Entry) {
+	do := "locking " + e.Target
+	how := userns.How{Flags: unix.O_PATH | unix.O_NOFOLLOW, Resolve: insideRoot}
+	b.add(userns.OpenAt(do, rootSlot, relative(e.Target), how).Tolerate(unix.ENOENT).To(targetSlot),
+		userns.CloneTree(do, targetSlot, true).To(treeSlot).Unless(targetSlot, unix.ENOENT))
+	if b.root.OldKernel {
+		b.add(userns.MoveMount(do, treeSlot, targetSlot).Unless(targetSlot, unix.ENOENT),
+			userns.DupTo(do, treeSlot, mountFD).Unless(targetSlot, unix.ENOENT),
+			userns.Mount(do, "", "/proc/self/fd/"+decimal(mountFD), "", unix.MS_REMOUNT|unix.MS_BIND|unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC).Unless(targetSlot, unix.ENOENT))
+	} else {
+		b.add(userns.SetMountAttr(do, treeSlot, true, unix.MOUNT_ATTR_RDONLY).Unless(targetSlot, unix.ENOENT),
+			userns.MoveMount(do, treeSlot, targetSlot).Unless(targetSlot, unix.ENOENT))
 	}
+	b.add(userns.Close(do, treeSlot).Unless(targetSlot, unix.ENOENT), userns.Close(do, targetSlot).Unless(targetSlot, unix.ENOENT))
 }
 
 // pts mounts a devpts of the sandbox's own: devpts in Documentation/filesystems.

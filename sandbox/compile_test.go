@@ -26,7 +26,6 @@ func specs() map[string]*Spec {
 		"singleid":  with(hostSpec(), func(s *Spec) { s.IDs.DropGroups, s.Root.TTYGroup = false, false }),
 		"boottime":  with(hostSpec(), func(s *Spec) { s.BootTimeZero, s.Clocks = true, Clocks{1000, 2000} }),
 		"outerproc": with(hostSpec(), func(s *Spec) { s.Root.OuterProc = true }),
-		"root":      with(hostSpec(), func(s *Spec) { s.Root.CallerIsRoot = true }),
 		"oldkernel": with(hostSpec(), func(s *Spec) {
 			s.Root.OldKernel = true
 			for i := range s.Root.Entries {
@@ -76,6 +75,7 @@ func hostSpec() *Spec {
 		{Kind: fuseoverlay.Bind, Source: "/home/u/p/.envrc", Target: "/home/u/p/.envrc", Mode: unix.S_IFREG},
 		{Kind: fuseoverlay.HideDir, Target: "/home/u/p/secrets"},
 		{Kind: fuseoverlay.HideFile, Target: "/home/u/p/agent.sock"},
+		{Kind: fuseoverlay.Lock, Target: "/proc/sys"},
 		{Kind: fuseoverlay.Scratch, Target: "/home/u/p/cache", Mode: 0o1777},
 	} {
 		l.add(e)

@@ -102,6 +102,27 @@ func (l *layout) kernel() {
 	l.scratch("/dev/shm", 0o1777)
 }
 
+// lockedProc are the parts of proc that set what the whole machine does, some by the uid of root alone; and
+// maskedProc those that tell of it what no build needs. Both are the usual ones of the OCI's runtimes.
+var (
+	lockedProc = []string{"bus", "fs", "irq", "sys", "sysrq-trigger"}
+	maskedProc = []string{"acpi", "asound", "kcore", "keys", "latency_stats", "sched_debug", "scsi", "timer_list", "timer_stats"}
+)
+
+// maskProc covers what this kernel has of these.
+func (l *layout) maskProc() {
+	for _, name := range lockedProc {
+		if target := "/proc/" + name; exists(target) {
+			l.add(fuseoverlay.Entry{Kind: fuseoverlay.Lock, Target: target})
+		}
+	}
+	for _, name := range maskedProc {
+		if info, err := os.Lstat("/proc/" + name); err == nil {
+			l.add(fuseoverlay.Entry{Kind: hideKind(info), Target: "/proc/" + name})
+		}
+	}
+}
+
 // memory adds the folders that are empty and the payload's own.
 func (l *layout) memory(home string) {
 	l.scratch("/tmp", 0o1777)

@@ -230,6 +230,7 @@ func firstEntries(home string, account host.Account) *layout {
 	l := &layout{}
 	l.system()
 	l.kernel()
+	l.maskProc()
 	l.memory(home)
 	if home != account.Home {
 		l.scratch(account.Home, 0o700)
@@ -241,7 +242,7 @@ func firstEntries(home string, account host.Account) *layout {
 // finish makes the root file system of what is laid out.
 func (l *layout) finish(s *Spec, account host.Account) error {
 	s.Root = fuseoverlay.Root{
-		Size: memoryShare(), Inodes: inodeCap, TTYGroup: mapsTTYGroup(s), CallerIsRoot: account.UID == 0,
+		Size: memoryShare(), Inodes: inodeCap, TTYGroup: mapsTTYGroup(s),
 		// Whether a fresh proc can be mounted shows only when it is tried.
 		OuterProc: s.Level.Require.Accepts(profiles.LevelOuterProc),
 	}
