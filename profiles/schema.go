@@ -81,7 +81,6 @@ var notYet = []later{
 	{"root.dir", nil, "leave it out: the root is then the host's own system folders"},
 	{"files.project", []string{"write", "read", "none"}, `write "read" or "none" to keep the project as it is`},
 	{"files.volumes", nil, "use a folder: [files] mounts, or -v ./folder:/inside"},
-	{"files.devices", nil, ""},
 	{"files.capture", nil, ""},
 	{"files.home", []string{"empty"}, "name the folders to keep in [files] write or mounts"},
 	{"network.mode", []string{"none", "host"}, `write "none", or "host" for the host's own network`},

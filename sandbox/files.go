@@ -85,6 +85,9 @@ func (l *layout) files(s *Spec, r *Request, p *profiles.Profile) error {
 		l.replace(target)
 		l.scratch(target, 0o1777)
 	}
+	if err := l.grantedDevices(s, p.Files.Devices.Values(), r.Account); err != nil {
+		return err
+	}
 	if s.Project.Access == profiles.AccessWrite {
 		l.protect(s, p.Files.Git.V)
 	}

@@ -143,7 +143,7 @@ type Grant struct {
 // Opens tells whether the grant opens a wall of the sandbox, where others only show more files.
 func (g Grant) Opens() bool {
 	switch g.Key {
-	case "network.mode", "root.groups", "files.git":
+	case "network.mode", "root.groups", "files.git", "files.devices":
 		return true
 	}
 	return strings.HasPrefix(g.Key, "harden.")

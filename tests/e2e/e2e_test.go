@@ -213,6 +213,8 @@ func condition(cond, me string) (bool, error) {
 		fd, err := unix.Socket(unix.AF_VSOCK, unix.SOCK_STREAM, 0)
 		unix.Close(fd)
 		return err == nil, nil
+	case "gpu":
+		return exists("/dev/dri") || exists("/dev/nvidiactl") || exists("/dev/kfd"), nil
 	case "sysctl":
 		return unix.Access("/proc/sys/kernel/core_pattern", unix.W_OK) == nil, nil
 	case "key_quota":
