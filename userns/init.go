@@ -44,7 +44,10 @@ func fork(b *block) (pid, errno uintptr) {
 //go:nosplit
 //go:nocheckptr
 func initLoop(b *block, payload uintptr) {
-	send(b, msgStarted, partPayload, 0, 0, uint64(payload), b.pidfd)
+	// ETOOMANYREFS: the user has as many descriptors on their way as this process may have open (unix(7)).
+	if errno := send(b, msgStarted, partPayload, 0, 0, uint64(payload), b.pidfd); errno != 0 {
+		fail(b, partPayload, ^uint32(0), errno)
+	}
 	initDescriptors(b)
 	for {
 		b.poll[0] = pollFD{fd: initSignalFD, events: unix.POLLIN}

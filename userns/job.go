@@ -86,8 +86,11 @@ func startJob(b *block) uintptr {
 		b.mode = modeRun
 		return 0
 	}
+	if errno := send(b, msgJobStarted, partPayload, b.request.number, 0, uint64(pid), b.pidfd); errno != 0 {
+		raw3(unix.SYS_KILL, pid, uintptr(unix.SIGKILL), 0)
+		return errno
+	}
 	*jobAt(b, place) = job{uint32(pid), b.request.number}
-	send(b, msgJobStarted, partPayload, b.request.number, 0, uint64(pid), b.pidfd)
 	return 0
 }
 

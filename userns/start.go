@@ -335,6 +335,11 @@ func (p *Process) take(m *message, fd int) {
 		slot := p.code.names[m.value]
 		p.Files[slot] = os.NewFile(uintptr(fd), string(slot))
 	case msgStarted:
+		if fd < 0 {
+			m.part, m.step, m.errno = partPayload, ^uint32(0), uint32(unix.EMFILE)
+			p.failed = p.stepError(m)
+			return
+		}
 		p.Payload = os.NewFile(uintptr(fd), "payload")
 	case msgExited:
 		p.exited, p.status = true, unix.WaitStatus(m.value)

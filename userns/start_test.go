@@ -376,3 +376,27 @@ func TestTheStepIsTheReasonNotTheMaps(t *testing.T) {
 		t.Errorf("got %v, want the step that failed", err)
 	}
 }
+
+// Descriptors on their way are counted per user: where there are too many, that is the reason which is told.
+func TestTooManyDescriptorsOnTheirWay(t *testing.T) {
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(pair[0])
+	defer unix.Close(pair[1])
+	for range 40 {
+		if err := unix.Sendmsg(pair[0], []byte{1}, unix.UnixRights(0, 1, 2), nil, unix.MSG_DONTWAIT); err != nil {
+			t.Fatal(err)
+		}
+	}
+	plan := shell("sleep 60", SetLimit("limiting open files", unix.RLIMIT_NOFILE, "RLIMIT_NOFILE", 64, 64))
+	p, err := Start(plan, Options{Maps: ownIDs()})
+	if p != nil {
+		p.Kill()
+		p.Wait()
+	}
+	if !errors.Is(err, unix.ETOOMANYREFS) {
+		t.Errorf("error %v", err)
+	}
+}
