@@ -189,7 +189,7 @@ func (s *Spec) warnOfStreams() {
 		case rights == 0 || rights&files == files:
 		case s.Harden.Landlock.Files == 0:
 			s.Level.Warnings = append(s.Level.Warnings, "this kernel has no Landlock: the payload can open the file that is its "+streamNames[i]+" anew, for reading and writing")
-		case s.Harden.Landlock.Files&harden.LandlockTruncate == 0 && rights&harden.LandlockWriteFile == 0:
+		case s.Harden.Landlock.Files&harden.LandlockTruncate == 0 && rights&harden.LandlockTruncate == 0:
 			s.Level.Warnings = append(s.Level.Warnings, "this kernel's Landlock does not know truncate(2): the payload can empty the file that is its "+streamNames[i])
 		}
 	}

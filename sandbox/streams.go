@@ -58,6 +58,9 @@ func streamRights(fileMode uint32, openMode int) (rights uint64) {
 	if access != unix.O_RDONLY {
 		rights |= harden.LandlockWriteFile | harden.LandlockTruncate
 	}
+	if fileMode&unix.S_IFMT != unix.S_IFREG {
+		rights |= harden.LandlockTruncate // a device or a pipe holds nothing that could be emptied
+	}
 	return rights
 }
 

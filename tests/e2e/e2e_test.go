@@ -181,6 +181,7 @@ func setUp(e *testscript.Env, me string) error {
 	e.Setenv("UID", fmt.Sprint(os.Getuid()))
 	e.Setenv("GID", fmt.Sprint(os.Getgid()))
 	e.Setenv("STAGE", os.Getenv("STAGE"))
+	e.Setenv("PATIENCE", strconv.Itoa(int(patience().Seconds())))
 	for _, name := range []string{"XDG_RUNTIME_DIR", "DBUS_SESSION_BUS_ADDRESS"} {
 		if v := os.Getenv(name); v != "" {
 			e.Setenv(name, v)
