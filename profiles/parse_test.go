@@ -210,7 +210,8 @@ func TestLargeAndDeepFilesAreRefusedQuickly(t *testing.T) {
 		} else if len(err.Error()) > 20000 {
 			t.Errorf("%s: an error of %d bytes", name, len(err.Error()))
 		}
-		if d := time.Since(from); d > 2*time.Second {
+		// Far more than a busy machine takes; what takes the square of a file's size takes longer.
+		if d := time.Since(from); d > time.Minute {
 			t.Errorf("%s: took %v", name, d)
 		}
 	}
