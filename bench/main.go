@@ -28,14 +28,22 @@ var as = cmp.Or(os.Getenv("SBX_TEST_AS"), "sbx")
 func main() {
 	dir := flag.String("dir", "/var/lib/"+as+"-test/bin", "folder of sbx and of a program that does nothing")
 	runs := flag.Int("n", 60, "runs of each side")
+	only := flag.Bool("limits", false, "only the start with limits, which the guest is for")
 	flag.Parse()
-	if err := bench(*dir, max(*runs, 30)); err != nil {
+	rows := []row{startSingle, startSubIDs, version, memory, many, throughput, limited}
+	if *only {
+		rows = []row{limited}
+	}
+	if err := bench(*dir, max(*runs, 30), rows); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func bench(dir string, runs int) error {
+// A row measures something as a user with sub-ids and one without, and prints it.
+type row func(withIDs, single runner, runs int) error
+
+func bench(dir string, runs int, rows []row) error {
 	if os.Getuid() != 0 {
 		return fmt.Errorf("reading the memory of other users' processes takes root: use make bench")
 	}
@@ -57,8 +65,8 @@ func bench(dir string, runs int) error {
 
 	fmt.Printf("medians of %d runs a side, in turns, %d cores, %s, load average %s\n\n", runs, runtime.NumCPU(), kernel(), load())
 	fmt.Printf("%-44s %10s %10s %7s %7s\n", "", "sbx", "other", "ratio", "target")
-	for _, f := range []func(withIDs, single runner, runs int) error{startSingle, startSubIDs, version, memory, many, throughput} {
-		if err := f(withIDs, single, runs); err != nil {
+	for _, measure := range rows {
+		if err := measure(withIDs, single, runs); err != nil {
 			return err
 		}
 	}
@@ -363,7 +371,7 @@ func median(list []time.Duration) time.Duration {
 }
 
 func ratio(what, own, other string, got, target float64) {
-	fmt.Printf("%-44s %10s %10s %7.2f %7.1f  %s\n", what, own, other, got, target, verdict(got <= target))
+	fmt.Printf("%-44s %10s %10s %7.2f %7v  %s\n", what, own, other, got, target, verdict(got <= target))
 }
 
 func verdict(ok bool) string {

@@ -204,10 +204,13 @@ func (e *Env) managerCgroup(mount string) string {
 	return fmt.Sprintf("%s/user.slice/user-%d.slice/user@%d.service", mount, e.UID, e.UID)
 }
 
-// ownSlice is the innermost slice of the caller's below its own manager: a limit of that slice holds for what the
-// caller starts.
+// ownSlice is the innermost slice of the caller's below its own manager, which for root is the system's: a limit of that
+// slice holds for what the caller starts.
 func (e *Env) ownSlice(own string) string {
-	_, below, ok := strings.Cut(own, fmt.Sprintf("/user@%d.service/", e.UID))
+	below, ok := own, true
+	if e.UID != 0 {
+		_, below, ok = strings.Cut(own, fmt.Sprintf("/user@%d.service/", e.UID))
+	}
 	if !ok {
 		return ""
 	}
@@ -248,8 +251,9 @@ func (e *Env) whyNoController(f *CgroupFacts) (why, mend string) {
 
 // ProcessLimitCounts tells whether RLIMIT_NPROC counts the processes of one sandbox alone, so that it can stand in for
 // the controller pids: since Linux 5.14 it counts for each user namespace, and never for root.
-func ProcessLimitCounts() bool {
-	e := Here()
+func ProcessLimitCounts() bool { return Here().processLimitCounts() }
+
+func (e *Env) processLimitCounts() bool {
 	release, _ := e.text("/proc/sys/kernel/osrelease")
 	major, minor := kernelNumbers(release)
 	return e.UID != 0 && (major > 5 || major == 5 && minor >= 14)

@@ -57,7 +57,7 @@ func newJob(o options) (job, error) {
 		case o.user != "" && o.user != a.name:
 			continue
 		case o.bench:
-			p.User, p.Session, p.Args = "root", false, []string{stage + "/bin/bench", "-dir", stage + "/bin"}
+			p.User, p.Session, p.Args = "root", false, []string{stage + "/bin/bench", "-limits", "-n", "30", "-dir", stage + "/bin"}
 			return job{Parts: []part{p}, Raw: true}, nil
 		case o.shell != "":
 			p.Args = []string{"sh", "-c", o.shell}
