@@ -107,12 +107,18 @@ func fill(root, bin string, j job) error {
 	return os.WriteFile(filepath.Join(root, "job.json"), b, 0o644)
 }
 
-// build compiles what the guest needs: sbx, the helpers of the tests, the scripts' test binary.
+// build compiles what the guest needs: sbx, the helpers of the tests, the scripts' test binary, and the tests of the
+// package that needs a guest.
 func build(bin string) error {
 	if err := run(append([]string{"env", "CGO_ENABLED=0", "go", "build", "-trimpath", "-o", bin + "/"}, programs...)...); err != nil {
 		return err
 	}
-	return run("env", "CGO_ENABLED=0", "go", "test", "-c", "-trimpath", "-o", bin+"/e2e.test", "./tests/e2e")
+	for name, pkg := range map[string]string{"e2e.test": "./tests/e2e", "cgroup.unit.test": "./cgroup"} {
+		if err := run("env", "CGO_ENABLED=0", "go", "test", "-c", "-trimpath", "-o", bin+"/"+name, pkg); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func copySources(dst string) error {
