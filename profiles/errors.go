@@ -79,6 +79,14 @@ func (o Origin) String() string {
 	return fmt.Sprintf("%s:%d:%d", printable(o.File), o.Line, o.Column)
 }
 
+// Words is String, with the profile that brought the value.
+func (o Origin) Words() string {
+	if o.Via == "" {
+		return o.String()
+	}
+	return fmt.Sprintf("%s, by extends = %q", o, o.Via)
+}
+
 // printable quotes a name that holds what a terminal would not show as it is.
 func printable(s string) string {
 	for _, r := range s {
@@ -92,8 +100,10 @@ func printable(s string) string {
 // GrantError says that the project's own file asks for more than the user's
 // own profiles give.
 type GrantError struct {
-	File   string
-	Grants []Grant
+	File    string
+	Grants  []Grant
+	Further bool   // others were agreed to
+	Hash    string // of the grants, where another one was given
 }
 
 func (e *GrantError) Error() string {
@@ -104,12 +114,36 @@ func (e *GrantError) Error() string {
 	return strings.Join(lines, "\n")
 }
 
-// String is the grant in plain words, without its place.
-func (g Grant) String() string {
-	if g.From.Via == "" {
-		return g.Words
+// TaskError says that no layer has a task of the name.
+type TaskError struct {
+	Name  string
+	Known []string
+}
+
+func (e *TaskError) Error() string { return fmt.Sprintf("no task of the name %q", e.Name) }
+
+// Hint names the nearest task, or where tasks are written.
+func (e *TaskError) Hint() string {
+	if len(e.Known) == 0 {
+		return "tasks stand in the table [tasks] of sbx.toml or of a profile of yours"
 	}
-	return fmt.Sprintf("%s (by extends = %q)", g.Words, g.From.Via)
+	return didYouMean(e.Name, e.Known)
+}
+
+// String is the grant in plain words, without its place. Letters outside of
+// ASCII may look like others: what they are is said as well.
+func (g Grant) String() string {
+	s := g.Words
+	if g.Part != "" {
+		s = g.Part + ": " + s
+	}
+	if strings.ContainsFunc(g.Value, func(r rune) bool { return r > unicode.MaxASCII }) {
+		s += " (not all of it is ASCII: " + strconv.QuoteToASCII(g.Value) + ")"
+	}
+	if g.From.Via != "" {
+		s += fmt.Sprintf(" (by extends = %q)", g.From.Via)
+	}
+	return s
 }
 
 // fault is what is wrong with a value, before it has a place.

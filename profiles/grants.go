@@ -23,14 +23,6 @@ func (c *comparison) grants(mine *Profile) []Grant {
 	for _, k := range profileKeys {
 		out = append(out, k.wider(c, c.user, mine)...)
 	}
-	for _, name := range sortedNames(mine.Tasks) {
-		t := mine.Tasks[name].Profile
-		for _, g := range c.grants(&t) {
-			g.Key = "tasks." + name + "." + g.Key
-			g.Words = fmt.Sprintf("task %q: %s", name, g.Words)
-			out = append(out, g)
-		}
-	}
 	return out
 }
 
@@ -52,7 +44,7 @@ func (c *comparison) grants(mine *Profile) []Grant {
 //   - env.pass: names that pass anyway or that the user passes are none.
 //     env.set only changes what the payload sees of itself: never a grant, not
 //     even where it overrides a value of the user's.
-//   - the tables of tasks are held against the user's, as the file itself is.
+//   - the table of a task counts when it is merged, to run the task.
 func Wider(user, merged *Profile, project string, protected []string) []Grant {
 	c := newComparison(user, project, protected)
 	c.mergedList = true
@@ -124,6 +116,20 @@ func grantCPUSet(_ *comparison, user, mine Val[CPUSet]) string {
 		return ""
 	}
 	return fmt.Sprintf("the processors %s", mine.V)
+}
+
+// defaultPids is how many processes a sandbox has without a limit of its own.
+const defaultPids = 4096
+
+func grantPids(_ *comparison, user, mine Val[int64]) string {
+	limit := int64(defaultPids)
+	if user.Set {
+		limit = user.V
+	}
+	if mine.V <= limit {
+		return ""
+	}
+	return fmt.Sprintf("up to %d processes", mine.V)
 }
 
 func grantUser(_ *comparison, user, mine Val[User]) string {

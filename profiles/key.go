@@ -14,8 +14,10 @@ type key[R any] interface {
 	path() string
 	example() string
 	many() bool
+	rule() string // how layers merge, in a few words
 	read(n node, dst *R)
 	merge(dst, src *R)
+	drop(r *R, value string) // takes out what asks for a grant of this Value
 	entries(r *R) []Entry
 	wider(c *comparison, user, mine *R) []Grant
 	stamp(r *R, change func(*Origin))
@@ -26,6 +28,8 @@ type Entry struct {
 	Key   string
 	Value string // as a profile writes it, without quotes
 	From  Origin
+	Bare  bool // a number, true or false, which takes no quotes
+	List  bool // one of many; an empty list has one entry without a Value
 }
 
 // scalar is a key with one value; a later layer overrides an earlier one.
@@ -42,6 +46,7 @@ type scalar[R, T any] struct {
 func (k scalar[R, T]) path() string    { return k.name }
 func (k scalar[R, T]) example() string { return k.like }
 func (k scalar[R, T]) many() bool      { return false }
+func (k scalar[R, T]) rule() string    { return "replaced" }
 
 func (k scalar[R, T]) read(n node, dst *R) {
 	v, err := k.parse(n.src.base, n.raw)
@@ -58,12 +63,18 @@ func (k scalar[R, T]) merge(dst, src *R) {
 	}
 }
 
+func (k scalar[R, T]) drop(r *R, value string) {
+	if written(k.at(r).V) == value {
+		*k.at(r) = Val[T]{}
+	}
+}
+
 func (k scalar[R, T]) entries(r *R) []Entry {
 	v := k.at(r)
 	if !v.Set {
 		return nil
 	}
-	return []Entry{{k.name, written(v.V), v.From}}
+	return []Entry{{Key: k.name, Value: written(v.V), From: v.From, Bare: bare(v.V)}}
 }
 
 func (k scalar[R, T]) wider(c *comparison, user, mine *R) []Grant {
@@ -72,7 +83,7 @@ func (k scalar[R, T]) wider(c *comparison, user, mine *R) []Grant {
 		return nil
 	}
 	if words := k.grant(c, *k.at(user), v); words != "" {
-		return []Grant{{k.name, words, v.From}}
+		return []Grant{{Key: k.name, Value: written(v.V), Words: words, From: v.From}}
 	}
 	return nil
 }
@@ -103,6 +114,16 @@ type list[R any, T comparable] struct {
 func (k list[R, T]) path() string    { return k.name }
 func (k list[R, T]) example() string { return "[" + k.like + "]" }
 func (k list[R, T]) many() bool      { return true }
+
+func (k list[R, T]) rule() string {
+	switch {
+	case k.narrows:
+		return "joined; a project's list takes its place"
+	case k.same != nil:
+		return "joined; of two at one target the later is kept"
+	}
+	return "joined"
+}
 
 func (k list[R, T]) read(n node, dst *R) {
 	items, ok := n.items()
@@ -158,6 +179,13 @@ func (k list[R, T]) merge(dst, src *R) {
 	*to = out
 }
 
+// drop leaves a list that has lost all its items set: an empty allowlist
+// refuses everything.
+func (k list[R, T]) drop(r *R, value string) {
+	l := k.at(r)
+	l.Items = slices.DeleteFunc(slices.Clone(l.Items), func(v Val[T]) bool { return written(v.V) == value })
+}
+
 func (k list[R, T]) replaces(a, b T) bool {
 	return a == b || k.same != nil && k.same(a, b)
 }
@@ -167,11 +195,11 @@ func (k list[R, T]) replaces(a, b T) bool {
 func (k list[R, T]) entries(r *R) []Entry {
 	l := k.at(r)
 	if l.Set && len(l.Items) == 0 {
-		return []Entry{{k.name, "", l.From}}
+		return []Entry{{Key: k.name, From: l.From, List: true}}
 	}
 	var out []Entry
 	for _, item := range l.Items {
-		out = append(out, Entry{k.name, written(item.V), item.From})
+		out = append(out, Entry{Key: k.name, Value: written(item.V), From: item.From, List: true})
 	}
 	return out
 }
@@ -187,7 +215,7 @@ func (k list[R, T]) wider(c *comparison, user, mine *R) []Grant {
 			continue
 		}
 		if words := k.grant(c, has, item.V); words != "" {
-			out = append(out, Grant{k.name, words, item.From})
+			out = append(out, Grant{Key: k.name, Value: written(item.V), Words: words, From: item.From})
 		}
 	}
 	return out
@@ -215,6 +243,7 @@ type dict[R any] struct {
 func (k dict[R]) path() string    { return k.name }
 func (k dict[R]) example() string { return k.like }
 func (k dict[R]) many() bool      { return false }
+func (k dict[R]) rule() string    { return "by name" }
 
 func (k dict[R]) read(n node, dst *R) {
 	t, ok := n.table(k.name)
@@ -250,11 +279,13 @@ func (k dict[R]) merge(dst, src *R) {
 	*k.at(dst) = out
 }
 
+func (k dict[R]) drop(*R, string) {}
+
 func (k dict[R]) entries(r *R) []Entry {
 	var out []Entry
 	m := *k.at(r)
 	for _, name := range slices.Sorted(maps.Keys(m)) {
-		out = append(out, Entry{k.name + "." + name, m[name].V, m[name].From})
+		out = append(out, Entry{Key: k.name + "." + name, Value: m[name].V, From: m[name].From})
 	}
 	return out
 }
@@ -274,6 +305,15 @@ func named(key string, err error) error {
 	f := *err.(*fault)
 	f.msg = key + ": " + f.msg
 	return &f
+}
+
+// bare tells whether a profile writes a value without quotes.
+func bare(v any) bool {
+	switch v.(type) {
+	case float64, int64, bool, Size:
+		return true
+	}
+	return false
 }
 
 // written is a value as a profile writes it.

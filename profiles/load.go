@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -18,6 +17,7 @@ type Options struct {
 	Home       string   // what ~ stands for
 	Project    Project  // from FindProject
 	Name       string   // of -p; empty: none
+	Task       string   // the task to run; empty: none
 	Flags      *Profile // from FromFlags; may be nil
 	// Protected names places of the project, relative to it, that the host
 	// executes later and that are therefore read-only inside. A `write` of the
@@ -25,11 +25,23 @@ type Options struct {
 	Protected []string
 }
 
-// Loaded is what Load found.
+// Layers are the files that a run hangs on, each read once: what is shown to a
+// person, agreed to and run are the same bytes.
+type Layers struct {
+	Config   Config
+	o        Options
+	defaults *Profile
+	user     *Profile // the defaults and the user's own layers
+	project  *Profile // the project's files, without the variant and the task
+	named    bool     // -p names one of the user's
+}
+
+// Loaded is a merged profile.
 type Loaded struct {
-	Profile Profile // merged, with every default filled in
+	Profile Profile // with every default filled in; of the tasks only the one to run has a say in it
 	Config  Config
 	Grants  []Grant // what the merged profile asks for beyond the default sandbox
+	Task    Task    // the one to run
 }
 
 // Entries lists every value of the merged profile with its origin, in the
@@ -44,10 +56,11 @@ const hostProfile = "host"
 // loader carries what stays the same while the layers are read.
 type loader struct{ Options }
 
-// Load reads all layers, merges them and holds the project's file against the
-// user's own layers. The layers, from the bottom: the built-in profile host;
-// the user's default profile (config.toml says which); the profile of -p; the
-// project's sbx.toml with its variant of the name of -p; the flags.
+// Read reads all layers and checks them. The layers, from the bottom: the
+// built-in profile host; the user's default profile (config.toml says which);
+// the profile of -p; the project's sbx.toml on top of those in the folders
+// above it, with its variant of the name of -p; the flags. A task's own table
+// lies on the layer that brought the task.
 //
 // A name that both the user and the project know means both: the user's
 // profile in the user's layer, and the project's variant on top, which may
@@ -56,31 +69,86 @@ type loader struct{ Options }
 // Paths of the project's read, write and mounts come back with their symlinks
 // resolved: what was compared is what is to be mounted, following none.
 //
-// Its errors are Errors (places in files), *GrantError (the project's file
-// asks for more than the user's own layers give) or plain.
+// Its errors are Errors (places in files), *TaskError or plain.
+func Read(o Options) (*Layers, error) {
+	r := &loader{o}
+	l := &Layers{o: o}
+	var err error
+	if l.Config, err = r.config(); err != nil {
+		return nil, err
+	}
+	if l.defaults, err = r.defaults(l.Config); err != nil {
+		return nil, err
+	}
+	if l.user, l.named, err = r.userLayer(l.defaults, l.Config); err != nil {
+		return nil, err
+	}
+	if l.project, err = r.projectLayer(); err != nil {
+		return nil, err
+	}
+	pin(l.project)
+	return l, l.checkNames(r)
+}
+
+// Load is Read and Merge for who asks nobody: a project that asks for more
+// than the user's own layers give is a *GrantError.
 func Load(o Options) (*Loaded, error) {
-	l := &loader{o}
-	config, err := l.config()
+	l, err := Read(o)
 	if err != nil {
 		return nil, err
 	}
-	defaults, err := l.defaults(config)
-	if err != nil {
-		return nil, err
+	if asked := l.Asked(); len(asked) > 0 {
+		return nil, &GrantError{File: o.Project.File(), Grants: asked}
 	}
-	user, named, err := l.userLayer(defaults, config)
-	if err != nil {
-		return nil, err
+	return l.Merge(), nil
+}
+
+// checkNames holds the names of -p and of the task against what there is.
+func (l *Layers) checkNames(r *loader) error {
+	_, isVariant := l.project.Variants[l.o.Name]
+	if l.o.Name != "" && !isVariant && !l.named {
+		return r.unknown(flagP, l.o.Name, l.project)
 	}
-	merged, err := l.withProject(user, named)
-	if err != nil {
-		return nil, err
+	tasks := l.Tasks()
+	if _, ok := tasks[l.o.Task]; l.o.Task != "" && !ok {
+		return &TaskError{Name: l.o.Task, Known: sortedNames(tasks)}
 	}
-	if o.Flags != nil {
-		merge(merged, o.Flags)
+	return nil
+}
+
+// mine is the project's layer with the variant of -p, and with the table of
+// the task where that is the project's.
+func (l *Layers) mine(withTask bool) *Profile {
+	p := laid(l.project)
+	if v, ok := l.project.Variants[l.o.Name]; ok {
+		merge(p, v)
 	}
-	grants := Wider(defaults, merged, o.Project.Dir, o.Protected)
-	return &Loaded{Profile: *merged, Config: config, Grants: grants}, nil
+	if t, ok := p.Tasks[l.o.Task]; ok && withTask {
+		merge(p, &t.Profile)
+	}
+	return p
+}
+
+// own is the user's layer, with the table of the task where that is the user's.
+func (l *Layers) own() *Profile {
+	t, ok := l.user.Tasks[l.o.Task]
+	if _, theirs := l.mine(false).Tasks[l.o.Task]; !ok || theirs || l.o.Task == "" {
+		return l.user
+	}
+	return laid(l.user, &t.Profile)
+}
+
+// Merge lays the project's layer, whatever it asks for, and the flags over the
+// user's.
+func (l *Layers) Merge() *Loaded { return l.merged(l.mine(true)) }
+
+func (l *Layers) merged(mine *Profile) *Loaded {
+	p := laid(l.own(), mine)
+	if l.o.Flags != nil {
+		merge(p, l.o.Flags)
+	}
+	grants := Wider(l.defaults, p, l.o.Project.Dir, l.o.Protected)
+	return &Loaded{Profile: *p, Config: l.Config, Grants: grants, Task: p.Tasks[l.o.Task]}
 }
 
 // Defaults returns the default sandbox.
@@ -246,16 +314,7 @@ func (l *loader) parseOwn(path, text string, err error) (*Profile, error) {
 
 // unknown says that there is no profile of a name, and which is near.
 func (l *loader) unknown(at Origin, name string, project *Profile) error {
-	names := []string{hostProfile}
-	for _, glob := range []struct {
-		fsys fs.FS
-		dir  string
-	}{{builtins, "builtin"}, {os.DirFS(l.ConfigHome), "profiles"}} {
-		files, _ := fs.Glob(glob.fsys, glob.dir+"/*.toml")
-		for _, f := range files {
-			names = append(names, strings.TrimSuffix(filepath.Base(f), ".toml"))
-		}
-	}
+	names := append(builtinNames(), userNames(l.ConfigHome)...)
 	if project != nil {
 		names = append(names, sortedNames(project.Variants)...)
 	}
@@ -263,41 +322,31 @@ func (l *loader) unknown(at Origin, name string, project *Profile) error {
 	return Errors{errorAt(at, faultf(didYouMean(name, slices.Compact(names)), "no profile of the name %q", name))}
 }
 
-// withProject lays the project's file over the user's layer, if it only
-// tightens.
-func (l *loader) withProject(user *Profile, named bool) (*Profile, error) {
-	mine, err := l.projectLayer()
-	if err != nil {
-		return nil, err
+// projectLayer reads the project's file, and lays it over those of the folders
+// above. What comes by `extends` counts as the project's own wish, even from a
+// profile of the user's: the user did not choose it for this project.
+func (l *loader) projectLayer() (*Profile, error) {
+	all := &Profile{}
+	if !l.Project.HasFile {
+		return all, nil
 	}
-	if v, ok := mine.Variants[l.Name]; ok && l.Name != "" {
-		merge(mine, v)
-	} else if l.Name != "" && !named {
-		return nil, l.unknown(flagP, l.Name, mine)
+	for _, dir := range slices.Backward(append([]string{l.Project.Dir}, l.Project.Outer...)) {
+		p, err := l.projectFile(dir)
+		if err != nil {
+			return nil, err
+		}
+		merge(all, p)
 	}
-	pin(mine)
-	if grants := newComparison(user, l.Project.Dir, l.Protected).grants(mine); len(grants) > 0 {
-		return nil, &GrantError{File: l.Project.File(), Grants: grants}
-	}
-	merged := &Profile{}
-	merge(merged, user)
-	merge(merged, mine)
-	return merged, nil
+	return all, nil
 }
 
-// projectLayer reads the project's file on top of what it extends. What comes
-// by `extends` counts as the project's own wish, even from a profile of the
-// user's: the user did not choose it for this project.
-func (l *loader) projectLayer() (*Profile, error) {
-	if !l.Project.HasFile {
-		return &Profile{}, nil
-	}
-	o := Origin{Layer: LayerProject, File: l.Project.File()}
-	text, err := readProject(l.Project.Dir, ProjectFile)
+func (l *loader) projectFile(dir string) (*Profile, error) {
+	o := Origin{Layer: LayerProject, File: filepath.Join(dir, ProjectFile)}
+	text, err := readProject(dir, ProjectFile)
 	if err != nil {
 		return nil, fileError(o, err)
 	}
-	p, err := parseProfile(text, o, base{dir: l.Project.Dir, home: l.Home, project: l.Project.Dir})
+	p, err := parseProfile(text, o, base{dir: dir, home: l.Home, project: dir})
 	if err != nil || !p.Extends.Set {
 		return p, err
 	}
@@ -316,6 +365,10 @@ func (l *loader) projectLayer() (*Profile, error) {
 func pin(p *Profile) {
 	pinPaths(p.Files.Read.Items)
 	pinPaths(p.Files.Write.Items)
+	pinPaths(p.Files.Capture.Items)
+	if r, ok := resolve(p.Root.Dir.V); ok && p.Root.Dir.Set {
+		p.Root.Dir.V = r.path
+	}
 	for i, m := range p.Files.Mounts.Items {
 		if r, ok := resolve(m.V.Src); ok {
 			p.Files.Mounts.Items[i].V.Src = r.path
@@ -324,6 +377,9 @@ func pin(p *Profile) {
 	for name, t := range p.Tasks {
 		pin(&t.Profile)
 		p.Tasks[name] = t
+	}
+	for _, v := range p.Variants {
+		pin(v)
 	}
 }
 

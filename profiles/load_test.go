@@ -3,7 +3,6 @@ package profiles
 import (
 	"errors"
 	"fmt"
-	"math/rand"
 	"os"
 	"path/filepath"
 	"slices"
@@ -47,6 +46,10 @@ func (h house) must(err error) {
 	if err != nil {
 		h.t.Fatal(err)
 	}
+}
+
+func write(h house, name, text string) error {
+	return os.WriteFile(h.path(name), []byte(text), 0o644)
 }
 
 func (h house) path(name string) string { return filepath.Join(h.root, name) }
@@ -234,7 +237,7 @@ func TestProjectMayOnlyTighten(t *testing.T) {
 		{"[root]\nboottime = 'host'", `the time since the host started`},
 		{"extends = 'wide'", `sbx.toml:1:11: reads "HOME/.ssh" (by extends = "wide")`},
 		{"extends = 'host'", ""},
-		{"[tasks.x]\nrun = 'a'\nnetwork.mode = 'host'", `task "x": the host's own network`},
+		{"[tasks.x]\nrun = 'a'\nnetwork.mode = 'host'", ``}, // not run
 		{"[tasks.x]\nrun = 'a'\nfiles.project = 'read'", ""},
 		{"[profiles.off.network]\nmode = 'host'", ``}, // not chosen
 		{"[profiles.this.network]\nmode = 'host'", `the host's own network`},
@@ -334,7 +337,7 @@ func TestConfigIsChecked(t *testing.T) {
 		{"[aliases]\nx = 'y'", `config.toml:2:5: aliases is not available`},
 		{"[registries.'a:1']\ninsecure = true", `config.toml:2:12: registries is not available`},
 		{"[registries.'a:1']\ninsecure = 'x'", `insecure: takes true or false, not a string`},
-		{"[trust]\nfolders = ['~/x']", `trust.folders is not available`},
+		{"[trust]\nfolders = ['~x']", `config.toml:2:12: trust.folders: the home of another user`},
 		{"[limits]\nenforce = 'best'", `no such value "best"; one of: best-effort, required`},
 		{"[limits]\nenforce = 'best-effort'", ""},
 		{"[limits]\nmemory = '1G'", `unknown key "memory" in [limits]`},
@@ -380,167 +383,4 @@ func TestLevels(t *testing.T) {
 			}
 		}
 	}
-}
-
-// The property: whatever the project's file says, either it is refused or the
-// merged profile gives nothing that the user's own did not. The oracle knows
-// nothing of grants: it asks both profiles what a payload can do.
-func TestProjectNeverWidens(t *testing.T) {
-	rnd := rand.New(rand.NewSource(time.Now().UnixNano()))
-	seed := rnd.Int63()
-	rnd.Seed(seed)
-	files := map[string]string{
-		"home/.ssh/id": "", "home/a/b/c": "", "home/proj/src/x": "", "home/proj/secrets/x": "", "home/proj/.git/config": "",
-		"home/proj/out": "-> ../.ssh", "home/proj/in": "-> src", "home/proj/s": "-> secrets", "home/proj/up": "-> ..", "home/proj/tools/agent/x": "",
-	}
-	h := newHouse(t, files)
-	agreed := 0
-	for range 1500 {
-		h.must(os.WriteFile(h.path("config/profiles/host.toml"), []byte(randomProfile(rnd)), 0o644))
-		h.must(os.RemoveAll(h.path("home/proj/sbx.toml")))
-		user, err := h.load("")
-		h.must(err)
-		text := randomProfile(rnd)
-		h.must(os.WriteFile(h.path("home/proj/sbx.toml"), []byte(text), 0o644))
-		merged, err := h.load("")
-		if err != nil {
-			var ge *GrantError
-			if !errors.As(err, &ge) {
-				t.Fatal(err)
-			}
-			continue
-		}
-		agreed++
-		before, after := abilities(h, user.Profile), abilities(h, merged.Profile)
-		for what, n := range after {
-			if n > before[what] {
-				own, _ := os.ReadFile(h.path("config/profiles/host.toml"))
-				t.Fatalf("seed %d: %s: %d, the user's own %d\nuser:\n%s\nproject:\n%s", seed, what, n, before[what], own, text)
-			}
-		}
-		if g := Wider(&user.Profile, &merged.Profile, h.path("home/proj"), nil); len(g) > 0 {
-			t.Fatalf("seed %d: Wider: %v\n%s", seed, g, text)
-		}
-	}
-	if agreed < 100 {
-		t.Errorf("only %d projects were agreed to: the test says little", agreed)
-	}
-}
-
-func randomProfile(rnd *rand.Rand) string {
-	paths := []string{"~/.ssh", "~/a", "~/a/b", "~/a/b/c", "~/proj", "~/proj/src", "~/proj/secrets", "~/proj/secrets/x", "~/proj/.git", "~/proj/out", "~/proj/in", "~/proj/s", "~/proj/up", "~/proj/up/a", "~/proj/tools", "~/proj/new"}
-	pick := func(words ...string) string { return words[rnd.Intn(len(words))] }
-	some := func(words ...string) string {
-		var out []string
-		for range 1 + rnd.Intn(2) {
-			out = append(out, "'"+pick(words...)+"'")
-		}
-		return "[" + strings.Join(out, ",") + "]"
-	}
-	with := func(suffix ...string) []string {
-		var out []string
-		for _, p := range paths {
-			out = append(out, p+pick(suffix...))
-		}
-		return out
-	}
-	lines := []string{
-		"files.read = " + some(paths...), "files.write = " + some(paths...), "files.mounts = " + some(with("", ":ro", ":/x", ":/y:ro", ":~/proj/src", ":~/proj/secrets:ro")...),
-		"files.hide = " + some("secrets", "src", "secrets/x", "s"), "files.tmpfs = " + some("/x", "~/proj/secrets", "~/a"),
-		"files.project = '" + pick("write", "read", "none") + "'", "files.git = '" + pick("read", "write") + "'",
-		"network.mode = '" + pick("none", "host") + "'", "limits.time = '" + pick("1m", "5m", "1h") + "'",
-		"env.pass = " + some("CI", "LANG", "A_TOKEN", "A_*", "A_B_*", "A_B"), "harden.seccomp = '" + pick("default", "strict", "off") + "'",
-		"harden.require = '" + pick("full", "single-id", "outer-proc", "unlimited", "none") + "'", "root.user = '" + pick("me", "root", "7", "0:7") + "'", "root.groups = '" + pick("drop", "keep") + "'", "root.boottime = '" + pick("host", "zero") + "'",
-	}
-	rnd.Shuffle(len(lines), func(i, j int) { lines[i], lines[j] = lines[j], lines[i] })
-	return strings.Join(lines[:rnd.Intn(4)], "\n")
-}
-
-// abilities is what a payload can do, as numbers: more is wider. Host files
-// are told by their real path, however they come to be seen: the last of the
-// project, read, write, mounts that shows a place wins, and hide and tmpfs,
-// where the entry does not itself lead there, cover.
-func abilities(h house, p Profile) map[string]int {
-	out := map[string]int{}
-	atLeast := func(what string, n int) { out[what] = max(out[what], n) }
-	for _, name := range []string{"home/.ssh/id", "home/a/b/c", "home/a/other", "home/proj/src/x", "home/proj/secrets/x", "home/proj/.git/config", "home/proj/tools/agent/x", "home/proj/tools/y", "home/other"} {
-		atLeast("file "+name, reach(h, p, h.path(name)))
-	}
-	atLeast("git", map[Access]int{AccessWrite: 1}[p.Files.Git.V])
-	atLeast("net", map[NetMode]int{NetHost: 1}[p.Network.Mode.V])
-	atLeast("time", 1000)
-	if p.Limits.Time.Set {
-		out["time"] = int(p.Limits.Time.V / time.Minute)
-	}
-	var caller []string
-	for _, n := range []string{"CI", "LANG", "A_TOKEN", "A_X", "A_B", "A_B_C", "A_B_TOKEN", "B"} {
-		caller = append(caller, n+"=v")
-	}
-	for _, kv := range BuildEnv(EnvInput{Caller: caller, Pass: p.Env.Pass.Values()}) {
-		atLeast("env "+kv, 1)
-	}
-	atLeast("seccomp", map[Seccomp]int{SeccompOff: 2, SeccompDefault: 1}[p.Harden.Seccomp.V])
-	for _, l := range []Level{LevelFull, LevelSingleID, LevelOuterProc, LevelUnlimited} {
-		if p.Harden.Require.V.Accepts(l) {
-			atLeast("level "+string(l), 1)
-		}
-	}
-	if u := p.Root.User.V; u.Kind == UserRoot || u.Kind == UserID && u.UID == 0 {
-		atLeast("root", 1)
-	}
-	atLeast("groups", map[Groups]int{GroupsKeep: 1}[p.Root.Groups.V])
-	atLeast("boottime", map[BootTime]int{BootTimeHost: 1}[p.Root.BootTime.V])
-	return out
-}
-
-// reach is 2 where a host file can be written, 1 where it can be read: by the
-// project's own place if nothing covers that, or by an entry that shows it.
-func reach(h house, p Profile, file string) int {
-	proj, best := h.path("home/proj"), 0
-	covered := func(masks []string) bool {
-		return slices.ContainsFunc(masks, func(m string) bool {
-			r, ok := resolve(m)
-			return within(file, m) || ok && within(file, r.path)
-		})
-	}
-	level := func(n int, write bool) int {
-		if write {
-			return max(n, 2)
-		}
-		return max(n, 1)
-	}
-	entry := func(src, dst string, write bool) {
-		r, ok := resolve(src)
-		if !ok || !within(file, r.path) {
-			return
-		}
-		// at its own place, what is hidden below stays hidden; elsewhere it shows
-		if dst == src && covered(below(p.Files.Hide.Values(), r.path)) || dst == src && covered(below(p.Files.Tmpfs.Values(), r.path)) {
-			return
-		}
-		best = level(best, write)
-	}
-	if within(file, proj) && p.Files.Project.V != AccessNone && !covered(p.Files.Hide.Values()) && !covered(p.Files.Tmpfs.Values()) {
-		ro := covered(append(p.Files.Read.Values(), proj+"/tools/agent"))
-		best = level(0, p.Files.Project.V == AccessWrite && !ro && !strings.Contains(file, "/.git/"))
-	}
-	for _, s := range p.Files.Read.Values() {
-		entry(s, s, false)
-	}
-	for _, s := range p.Files.Write.Values() {
-		entry(s, s, true)
-	}
-	for _, m := range p.Files.Mounts.Values() {
-		entry(m.Src, m.Dst, !m.ReadOnly)
-	}
-	return best
-}
-
-// below keeps the masks that lie strictly below a path: one at or above it is
-// undone by showing the path again.
-func below(masks []string, path string) []string {
-	return slices.DeleteFunc(slices.Clone(masks), func(m string) bool {
-		r, ok := resolve(m)
-		return ok && within(path, r.path)
-	})
 }

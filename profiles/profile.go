@@ -332,6 +332,8 @@ type LimitsConfig struct{ Enforce Val[Enforce] }
 // Grant is something that a profile asks for beyond another one.
 type Grant struct {
 	Key   string // as in "files.read"
+	Value string // as a profile writes it, without quotes; paths absolute, symlinks resolved
+	Part  string // `variant "x"`, `task "x"` or both, where that part of the file asks; empty: the file itself
 	Words string // in plain words, control characters escaped
 	From  Origin
 }

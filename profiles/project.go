@@ -21,6 +21,8 @@ type Project struct {
 	System    bool   // Dir is a folder of the system's own, such as /etc or /tmp: no project to write to
 	Kernel    bool   // Dir lies in /proc, /sys or /dev: no project to show at all
 	Skipped   string // an sbx.toml, .git or folder that ended the search since another user owns it
+	// Outer are the folders above Dir with an sbx.toml that this one's extends, from the nearest up.
+	Outer []string
 }
 
 // File is the path of the project's profile, "" without one.
@@ -43,6 +45,9 @@ func FindProject(cwd string, homes ...string) (Project, error) {
 	}
 	homes = realHomes(homes)
 	p := search(dir, homes)
+	if p.HasFile {
+		p.Outer = outer(p.Dir, homes)
+	}
 	p.HoldsHome = p.Dir == "/" || slices.ContainsFunc(homes, func(home string) bool { return within(home, p.Dir) })
 	p.System = slices.Contains(systemPlaces, p.Dir)
 	p.Kernel = ofKernel(p.Dir)
@@ -109,6 +114,22 @@ func search(cwd string, homes []string) Project {
 			return Project{Dir: cwd}
 		}
 	}
+}
+
+// outer finds the files that a project's own extends: those above it, up to the
+// top of the repository, by the rules of the search. A monorepo says at its top
+// what holds for all of it.
+func outer(dir string, homes []string) (list []string) {
+	for !exists(filepath.Join(dir, ".git")) && !isMountPoint(dir) && len(list) < maxChain {
+		dir = filepath.Dir(dir)
+		if dir == "/" || slices.Contains(homes, dir) || foreign(dir) {
+			break
+		}
+		if file := filepath.Join(dir, ProjectFile); exists(file) && !foreign(file) {
+			list = append(list, dir)
+		}
+	}
+	return list
 }
 
 // at looks for the marks of a project in one folder.

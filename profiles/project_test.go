@@ -2,6 +2,7 @@ package profiles
 
 import (
 	"os"
+	"reflect"
 	"strings"
 	"testing"
 )
@@ -32,8 +33,32 @@ func TestFindProject(t *testing.T) {
 			h.must(os.Lchown(h.path("home/proj/sbx.toml"), 0, 0))
 		}
 		got, err := FindProject(h.path(c.cwd), h.path(c.home))
-		if err != nil || got != c.want {
+		if err != nil || !reflect.DeepEqual(got, c.want) {
 			t.Errorf("%s: got %+v, %v; want %+v", c.what, got, err, c.want)
+		}
+	}
+}
+
+// A file further in extends those above it, up to the top of the repository.
+func TestOuterFiles(t *testing.T) {
+	for _, c := range []struct {
+		what, cwd string
+		files     map[string]string
+		want      []string
+	}{
+		{"one above", "home/m/a", map[string]string{"home/m/.git/x": "", "home/m/sbx.toml": "", "home/m/a/sbx.toml": ""}, []string{"home/m"}},
+		{"two above, one folder without", "home/m/a/b/c", map[string]string{"home/m/.git/x": "", "home/m/sbx.toml": "", "home/m/a/sbx.toml": "", "home/m/a/b/c/sbx.toml": ""}, []string{"home/m/a", "home/m"}},
+		{"no further than the repository", "home/m/a", map[string]string{"home/sbx.toml": "", "home/w/sbx.toml": "", "home/m/.git/x": "", "home/m/a/sbx.toml": "", "home/m/a/.git/x": "", "home/m/sbx.toml": ""}, nil},
+		{"not from home", "home/m", map[string]string{"home/sbx.toml": "", "sbx.toml": "", "home/m/sbx.toml": ""}, nil},
+		{"no file of its own", "home/m/a", map[string]string{"home/m/sbx.toml": "", "home/m/a/.git/x": ""}, nil},
+	} {
+		h := newHouse(t, c.files)
+		got, err := FindProject(h.path(c.cwd), h.path("home"))
+		for i := range c.want {
+			c.want[i] = h.path(c.want[i])
+		}
+		if err != nil || !reflect.DeepEqual(got.Outer, c.want) {
+			t.Errorf("%s: got %v, %v; want %v", c.what, got.Outer, err, c.want)
 		}
 	}
 }
@@ -62,16 +87,16 @@ func TestFindProjectKnowsEveryHome(t *testing.T) {
 			c.homes[i] = h.path(c.homes[i])
 		}
 		got, err := FindProject(h.path(c.cwd), append(c.homes, "", "relative")...)
-		if err != nil || got != c.want {
+		if err != nil || !reflect.DeepEqual(got, c.want) {
 			t.Errorf("%s: got %+v, %v; want %+v", c.what, got, err, c.want)
 		}
 	}
 	h := newHouse(t, nil)
 	got, err := FindProject(h.path("home"), "/", h.path("home"))
-	if err != nil || got != (Project{Dir: h.path("home"), HoldsHome: true}) {
+	if err != nil || !reflect.DeepEqual(got, Project{Dir: h.path("home"), HoldsHome: true}) {
 		t.Errorf("home at / and another: got %+v, %v", got, err)
 	}
-	if got, err := FindProject(h.path("home/proj"), "/"); err != nil || got != (Project{Dir: h.path("home/proj")}) {
+	if got, err := FindProject(h.path("home/proj"), "/"); err != nil || !reflect.DeepEqual(got, Project{Dir: h.path("home/proj")}) {
 		t.Errorf("home at /: got %+v, %v", got, err)
 	}
 }
@@ -125,13 +150,13 @@ func TestSearchStopsAtOtherOwners(t *testing.T) {
 	h := newHouse(t, map[string]string{"home/proj/a/x": "", "home/proj/sbx.toml": "", "home/proj/a/y": ""})
 	h.must(os.Chown(h.path("home/proj/sbx.toml"), 12345, 12345))
 	p, err := FindProject(h.path("home/proj/a"), h.path("home"))
-	if err != nil || p != (Project{Dir: h.path("home/proj/a"), Skipped: h.path("home/proj/sbx.toml")}) {
+	if err != nil || !reflect.DeepEqual(p, Project{Dir: h.path("home/proj/a"), Skipped: h.path("home/proj/sbx.toml")}) {
 		t.Errorf("a file: got %+v, %v", p, err)
 	}
 	h.must(os.Chown(h.path("home/proj/sbx.toml"), 0, 0))
 	h.must(os.Chown(h.path("home/proj"), 12345, 12345))
 	p, err = FindProject(h.path("home/proj/a"), h.path("home"))
-	if err != nil || p != (Project{Dir: h.path("home/proj/a"), Skipped: h.path("home/proj/sbx.toml")}) {
+	if err != nil || !reflect.DeepEqual(p, Project{Dir: h.path("home/proj/a"), Skipped: h.path("home/proj/sbx.toml")}) {
 		t.Errorf("a folder: got %+v, %v", p, err)
 	}
 }

@@ -35,7 +35,7 @@ var profileKeys = []key[Profile]{
 	scalar[Profile, float64]{"limits.cpus", `2.0`, parseCPUs, func(p *Profile) *Val[float64] { return &p.Limits.CPUs }, grantMore[float64]("up to %v processors")},
 	scalar[Profile, int64]{"limits.cpu_weight", `50`, parseWeight, func(p *Profile) *Val[int64] { return &p.Limits.CPUWeight }, grantWeight("processors")},
 	scalar[Profile, CPUSet]{"limits.cpuset", `"0-3"`, word("0-3", parseCPUSet), func(p *Profile) *Val[CPUSet] { return &p.Limits.CPUSet }, grantCPUSet},
-	scalar[Profile, int64]{"limits.pids", `512`, parsePids, func(p *Profile) *Val[int64] { return &p.Limits.Pids }, grantMore[int64]("up to %v processes")},
+	scalar[Profile, int64]{"limits.pids", `512`, parsePids, func(p *Profile) *Val[int64] { return &p.Limits.Pids }, grantPids},
 	scalar[Profile, int64]{"limits.io_weight", `50`, parseWeight, func(p *Profile) *Val[int64] { return &p.Limits.IOWeight }, grantWeight("disks")},
 	scalar[Profile, Size]{"limits.io_read", `"50MiB"`, parseSize, func(p *Profile) *Val[Size] { return &p.Limits.IORead }, grantSize("reading disks, in a second, up to")},
 	scalar[Profile, Size]{"limits.io_write", `"50MiB"`, parseSize, func(p *Profile) *Val[Size] { return &p.Limits.IOWrite }, grantSize("writing disks, in a second, up to")},
@@ -93,6 +93,5 @@ var notYetConfig = []later{
 	{"aliases", nil, ""},
 	{"storage.driver", []string{"auto"}, "leave it out"},
 	{"network.driver", []string{"auto"}, "leave it out"},
-	{"trust.folders", nil, "give grants by flags or by profiles of your own"},
 	{"registries", nil, ""},
 }

@@ -102,6 +102,9 @@ func (l *layout) project(s *Spec, r *Request, p *profiles.Profile) error {
 	if r.Project.Dir == "/" {
 		return &UsageError{"the project would be / itself", "change into a project's folder, or pass --project none"}
 	}
+	if err := l.refuseOwn(r.Project.Dir); err != nil {
+		return err
+	}
 	if err := l.bind(r.Project.Dir, r.Project.Dir, writable); err != nil {
 		return err
 	}
@@ -121,6 +124,9 @@ func (l *layout) mount(s *Spec, m profiles.Mount, from profiles.Origin) error {
 	planted := host.Within(m.Src, s.Project.Dir) && !host.Within(real, s.Project.Dir)
 	if planted || from.Layer == profiles.LayerProject && real != m.Src {
 		return &UsageError{fmt.Sprintf("mounting %s: a symbolic link in the project leads to %s", m.Src, real), "name that path itself if you mean it"}
+	}
+	if err := l.refuseOwn(real); err != nil {
+		return err
 	}
 	target := l.throughLinks(m.Dst)
 	info, err := os.Lstat(real)

@@ -48,6 +48,8 @@ type layout struct {
 	first int
 	// base is how many of them are the sandbox's own, which the user's give way to.
 	base int
+	// own are sbx's own folders, which are never shown.
+	own []string
 }
 
 func (l *layout) add(e fuseoverlay.Entry) { l.entries = append(l.entries, e) }

@@ -57,6 +57,8 @@ func (p *Prepared) Discard() {
 	}
 	p.first.Discard()
 	if p.signals != nil {
+		<-p.signals.ready
 		signal.Stop(p.signals.caught)
+		p.signals = nil
 	}
 }

@@ -204,7 +204,11 @@ func resolveRoot(s *Spec, r *Request, p *profiles.Profile) error {
 	}
 	pathFolders, variables := l.toolchains(r)
 	l.base = len(l.entries)
+	l.own = ownFolders(r.Account.Home, r.Account.UID)
 	if err := l.files(s, r, p); err != nil {
+		return err
+	}
+	if err := l.coverOwnFolders(); err != nil {
 		return err
 	}
 	l.identity(s, r.Account, home)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/alecthomas/kong"
@@ -22,9 +23,10 @@ func (c *completionCmd) Run(k *kong.Kong) error {
 	return printScript(generate(verbs(k.Model)))
 }
 
-// verb is a subcommand with its flags.
+// verb is a subcommand with its flags, and those of its own subcommands.
 type verb struct {
 	name, help string
+	subverbs   []string
 	flags      []flagWords
 }
 
@@ -40,12 +42,22 @@ func verbs(app *kong.Application) []verb {
 	var list []verb
 	for _, node := range app.Children {
 		v := verb{name: node.Name, help: node.Help}
-		for _, f := range node.Flags {
-			v.flags = append(v.flags, flagWords{f.Name, f.Help, f.Short, alternatives(f.PlaceHolder), !f.IsBool()})
+		v.addFlags(node.Flags)
+		for _, sub := range node.Children {
+			v.subverbs = append(v.subverbs, sub.Name)
+			v.addFlags(sub.Flags)
 		}
 		list = append(list, v)
 	}
 	return list
+}
+
+func (v *verb) addFlags(flags []*kong.Flag) {
+	for _, f := range flags {
+		if !slices.ContainsFunc(v.flags, func(have flagWords) bool { return have.long == f.Name }) {
+			v.flags = append(v.flags, flagWords{f.Name, f.Help, f.Short, alternatives(f.PlaceHolder), !f.IsBool()})
+		}
+	}
 }
 
 // alternatives are the fixed words of a placeholder such as none|host|join:NAME.
@@ -63,7 +75,7 @@ func alternatives(placeholder string) []string {
 }
 
 func (v verb) words() string {
-	var words []string
+	words := slices.Clone(v.subverbs)
 	for _, f := range v.flags {
 		words = append(words, "--"+f.long)
 		if f.short != 0 {
@@ -117,6 +129,9 @@ func zshScript(list []verb) string {
 		for _, f := range v.flags {
 			fmt.Fprintf(&b, " \\\n\t\t'--%s[%s]%s'", f.long, zshQuote(f.help), zshValue(f))
 		}
+		if len(v.subverbs) > 0 {
+			fmt.Fprintf(&b, " \\\n\t\t'1:subcommand:(%s)'", strings.Join(v.subverbs, " "))
+		}
 		b.WriteString(" \\\n\t\t'*::command:_normal' ;;\n")
 	}
 	b.WriteString("\tesac\n}\ncompdef _sbx sbx\n")
@@ -142,6 +157,9 @@ func fishScript(list []verb) string {
 	b.WriteString("# completion of sbx for fish\n")
 	for _, v := range list {
 		fmt.Fprintf(&b, "complete -c sbx -n __fish_use_subcommand -x -a %s -d '%s'\n", v.name, fishQuote(v.help))
+		if len(v.subverbs) > 0 {
+			fmt.Fprintf(&b, "complete -c sbx -n '__fish_seen_subcommand_from %s' -x -a '%s'\n", v.name, strings.Join(v.subverbs, " "))
+		}
 		for _, f := range v.flags {
 			fmt.Fprintf(&b, "complete -c sbx -n '__fish_seen_subcommand_from %s' -l %s%s -d '%s'\n", v.name, f.long, fishValue(f), fishQuote(f.help))
 		}

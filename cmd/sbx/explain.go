@@ -10,7 +10,7 @@ type explainCmd struct {
 
 // Run prints the spec, in plain words or as JSON, or its plan.
 func (c *explainCmd) Run() error {
-	spec, err := c.spec(withoutDashes(c.Command))
+	spec, err := c.spec(withoutDashes(c.Command), nil)
 	if err != nil {
 		return err
 	}

@@ -4,8 +4,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 
+	"sbx/host"
 	"sbx/profiles"
 	"sbx/sandbox"
 )
@@ -53,7 +53,6 @@ func (f *sandboxFlags) later() error {
 		{f.Name != "", "--name", "sandboxes that are kept"},
 		{f.Detach, "--detach", "sandboxes in the background"},
 		{f.Rm, "--rm", "sandboxes that are kept (those of this version are always removed)"},
-		{f.Trust != "", "--trust", "grants by a project's own profile"},
 		{f.Review, "--review", "review"},
 		{f.ApplyIfClean, "--apply-if-clean", "review"},
 	} {
@@ -99,8 +98,9 @@ func (f *sandboxFlags) keys() []profiles.Flag {
 	return list
 }
 
-// spec resolves the flags and a command to a spec.
-func (f *sandboxFlags) spec(command []string) (*sandbox.Spec, error) {
+// spec resolves the flags and a command to a spec. What the project asks for beyond the user's own
+// profiles has to be agreed to; ask is nil where nobody is to be asked now.
+func (f *sandboxFlags) spec(command []string, ask asker) (*sandbox.Spec, error) {
 	if err := f.later(); err != nil {
 		return nil, err
 	}
@@ -109,41 +109,71 @@ func (f *sandboxFlags) spec(command []string) (*sandbox.Spec, error) {
 			return nil, err
 		}
 	}
-	account, err := sandbox.Caller()
+	at, err := findPlace()
 	if err != nil {
 		return nil, err
 	}
-	cwd, err := os.Getwd()
-	if err != nil {
-		return nil, fmt.Errorf("finding the working folder: %w", err)
-	}
-	if cwd, err = filepath.EvalSymlinks(cwd); err != nil {
-		return nil, fmt.Errorf("finding the working folder: %w", err)
-	}
-	project, err := profiles.FindProject(cwd, account.Home, account.PasswdHome)
+	loaded, err := f.load(at, taskName(command), ask)
 	if err != nil {
 		return nil, err
 	}
-	loaded, err := f.load(project, cwd, account.Home)
-	if err != nil {
-		return nil, err
+	workdir := f.Workdir
+	if loaded.Task.Run.Set {
+		command = loaded.Task.Command(taskName(command), withoutDashes(command[1:]))
+		if workdir == "" {
+			workdir = at.project.Dir
+		}
 	}
 	return sandbox.Resolve(sandbox.Request{
-		Loaded: loaded, Project: project, Account: account, Command: command,
-		Cwd: cwd, Workdir: f.Workdir, Environ: os.Environ(), EnvFlags: f.Env,
+		Loaded: loaded, Project: at.project, Account: at.account, Command: command,
+		Cwd: at.cwd, Workdir: workdir, Environ: os.Environ(), EnvFlags: f.Env,
 		Streams: ownStreams, Count: f.Stats,
 	})
 }
 
-func (f *sandboxFlags) load(project profiles.Project, cwd, home string) (*profiles.Loaded, error) {
-	flags, err := profiles.FromFlags(f.keys(), cwd, home)
+// place is who runs sbx, and where: all that the profiles of a run hang on besides its flags.
+type place struct {
+	account host.Account
+	cwd     string
+	project profiles.Project
+}
+
+func findPlace() (place, error) {
+	account, err := sandbox.Caller()
+	if err != nil {
+		return place{}, err
+	}
+	cwd, err := os.Getwd()
+	if err == nil {
+		cwd, err = filepath.EvalSymlinks(cwd)
+	}
+	if err != nil {
+		return place{}, fmt.Errorf("finding the working folder: %w", err)
+	}
+	project, err := profiles.FindProject(cwd, account.Home, account.PasswdHome)
+	return place{account, cwd, project}, err
+}
+
+// options say where profiles are loaded from; name is that of -p.
+func (p place) options(name string) profiles.Options {
+	return profiles.Options{
+		ConfigHome: configHome(p.account.Home), Home: p.account.Home, Project: p.project, Name: name,
+		Protected: sandbox.ProtectedPlaces,
+	}
+}
+
+func (f *sandboxFlags) load(at place, task string, ask asker) (*profiles.Loaded, error) {
+	flags, err := profiles.FromFlags(f.keys(), at.cwd, at.account.Home)
 	if err != nil {
 		return nil, err
 	}
-	return profiles.Load(profiles.Options{
-		ConfigHome: configHome(home), Home: home, Project: project, Name: f.Profile,
-		Flags: flags, Protected: sandbox.ProtectedPlaces,
-	})
+	o := at.options(f.Profile)
+	o.Flags, o.Task = flags, task
+	layers, err := profiles.Read(o)
+	if err != nil {
+		return nil, err
+	}
+	return agreed(layers, at, f.Trust, ask)
 }
 
 // configHome is $XDG_CONFIG_HOME/sbx; the specification says that a relative one is ignored.
@@ -160,9 +190,4 @@ func withoutDashes(args []string) []string {
 		return args[1:]
 	}
 	return args
-}
-
-// isTask tells whether a command is the name of a task.
-func isTask(command []string) bool {
-	return len(command) > 0 && strings.HasPrefix(command[0], ":")
 }

@@ -19,6 +19,10 @@ type cli struct {
 	Run        runCmd        `cmd:"" help:"Run a command in a sandbox."`
 	Shell      shellCmd      `cmd:"" help:"Open a shell in a sandbox."`
 	Explain    explainCmd    `cmd:"" help:"Tell what a run would do, without doing it."`
+	Tasks      tasksCmd      `cmd:"" help:"List the tasks of this project and of your profiles."`
+	Trust      trustCmd      `cmd:"" help:"Agree to what the project's profile asks for."`
+	Untrust    untrustCmd    `cmd:"" help:"Forget what was agreed to for a project."`
+	Profile    profileCmd    `cmd:"" help:"List, show and check profiles."`
 	Doctor     doctorCmd     `cmd:"" help:"Tell what this machine can do and what it lacks."`
 	Version    versionCmd    `cmd:"" help:"Print the version."`
 	Completion completionCmd `cmd:"" help:"Print a completion script."`

@@ -190,6 +190,7 @@ func printError(err error) int {
 		printPlaced(one)
 	case errors.As(err, &grants):
 		printGrants(grants)
+		printHowToAgree(grants)
 	case errors.As(err, &notExecuted):
 		return printNotExecuted(notExecuted)
 	default:
@@ -204,14 +205,6 @@ func printPlaced(e *profiles.Error) {
 	if e.Hint != "" {
 		hint("%s", e.Hint)
 	}
-}
-
-func printGrants(e *profiles.GrantError) {
-	message("%s asks for more than your own profiles give", e.File)
-	for _, g := range e.Grants {
-		message("%s: %s", g.From.String(), g)
-	}
-	hint("a project's own profile may only tighten: grant what you agree to by flags, or in a profile of your own")
 }
 
 func printNotExecuted(e *sandbox.NotExecutedError) int {
@@ -231,6 +224,10 @@ func printAdvice(err error) {
 		hint("%s", usage.Hint)
 	}
 	printLimitAdvice(err)
+	var task *profiles.TaskError
+	if errors.As(err, &task) {
+		hint("%s", task.Hint())
+	}
 	var level *sandbox.LevelError
 	if errors.As(err, &level) {
 		hint("sbx doctor tells what is missing and what mends it")

@@ -17,12 +17,12 @@ func (c *runCmd) Run(prepared *sandbox.Prepared) error {
 	switch {
 	case len(command) == 0:
 		return &sandbox.UsageError{Problem: "no command given", Hint: "write it after --, as in: sbx run -- make"}
-	case isTask(command):
-		return &sandbox.UsageError{Problem: command[0] + ": this version of sbx does not run tasks yet", Hint: "give the command itself"}
+	case command[0] == ":":
+		return &sandbox.UsageError{Problem: "no task named after the colon", Hint: "sbx tasks lists them"}
 	case c.JSON && !c.Stats:
 		return &sandbox.UsageError{Problem: "--json: the only results of a run are its statistics", Hint: "add --stats"}
 	}
-	spec, err := c.spec(command)
+	spec, err := c.spec(command, askOnTerminal(prepared))
 	if err != nil {
 		return err
 	}

@@ -17,7 +17,7 @@ func (c *shellCmd) Run(prepared *sandbox.Prepared) error {
 	if c.Ref != "" {
 		c.Image = c.Ref
 	}
-	spec, err := c.spec(nil)
+	spec, err := c.spec(nil, askOnTerminal(prepared))
 	if err != nil {
 		return err
 	}

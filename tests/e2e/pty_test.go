@@ -26,6 +26,7 @@ import (
 //	send TEXT        type TEXT, a Go string without its quotes (\r is Enter, \x03 is Ctrl-C)
 //	resize COLSxROWS
 //	sleep DURATION
+//	copy FROM TO     replace a file of the command's working folder
 //	signal NAME CMDLINE   TERM, KILL, ... to the processes with exactly this command line, once there are any
 //	modes            remember the terminal's modes now
 //	restored         they must be the same again
@@ -140,6 +141,13 @@ func (t *terminal) step(line string) error {
 		d, err := time.ParseDuration(rest)
 		time.Sleep(d)
 		return err
+	case "copy":
+		from, to, _ := strings.Cut(rest, " ")
+		data, err := os.ReadFile(filepath.Join(t.cmd.Dir, from))
+		if err != nil {
+			return err
+		}
+		return os.WriteFile(filepath.Join(t.cmd.Dir, to), data, 0o644)
 	case "resize":
 		var cols, rows uint16
 		if _, err := fmt.Sscanf(rest, "%dx%d", &cols, &rows); err != nil {

@@ -1,0 +1,140 @@
+package main
+
+import (
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"sbx/profiles"
+	"sbx/sandbox"
+)
+
+// answer is what a person says to the grants that a project asks for.
+type answer int
+
+const (
+	answerNo answer = iota
+	answerYes
+	answerDefault // without what it asks for
+)
+
+// asker asks a person; nil where nobody is to be asked.
+type asker func(e *profiles.GrantError) (answer, error)
+
+// agreed merges the layers if what the project asks for is agreed to: by the folder that it lies in,
+// by --trust, by the record, or by a person who is asked now. What was shown is what is merged: no
+// file is read again.
+func agreed(layers *profiles.Layers, at place, hash string, ask asker) (*profiles.Loaded, error) {
+	asked := layers.Asked()
+	if len(asked) == 0 || layers.InTrustedFolder() {
+		return layers.Merge(), nil
+	}
+	if hash != "" {
+		return agreedByHash(layers, at, hash)
+	}
+	records := trustRecords(at)
+	record, err := records.Of(at.project.Dir)
+	if err != nil {
+		return nil, err
+	}
+	missing := layers.NotAgreed(asked, record)
+	if len(missing) == 0 {
+		return layers.Merge(), nil
+	}
+	e := &profiles.GrantError{File: at.project.File(), Grants: missing, Further: len(record.Grants) > 0}
+	if ask == nil {
+		return nil, e
+	}
+	switch said, err := ask(e); {
+	case err != nil:
+		return nil, err
+	case said == answerDefault:
+		return layers.MergeWithout(missing)
+	case said == answerNo:
+		return nil, errRefused
+	}
+	record.Grants = append(record.Grants, layers.IDs(missing)...)
+	if err := records.Put(record); err != nil {
+		return nil, err
+	}
+	return layers.Merge(), nil
+}
+
+// errRefused is a run that its user did not agree to.
+var errRefused = errors.New("not agreed to, so nothing runs")
+
+// agreedByHash takes the hash for consent to exactly what any part of the project's file asks for.
+func agreedByHash(layers *profiles.Layers, at place, hash string) (*profiles.Loaded, error) {
+	all := layers.AskedByAll()
+	if got := layers.Hash(all); got != hash {
+		return nil, &profiles.GrantError{File: at.project.File(), Grants: all, Hash: got}
+	}
+	return layers.Merge(), nil
+}
+
+// trustRecords is where it is kept what was agreed to.
+func trustRecords(at place) profiles.Records {
+	return profiles.Records(filepath.Join(dataHome(at.account.Home), "trust"))
+}
+
+// dataHome is $XDG_DATA_HOME/sbx; the specification says that a relative one is ignored.
+func dataHome(home string) string {
+	if dir := os.Getenv("XDG_DATA_HOME"); filepath.IsAbs(dir) {
+		return filepath.Join(dir, "sbx")
+	}
+	return filepath.Join(home, ".local", "share", "sbx")
+}
+
+// askOnTerminal asks where a person can read and answer, else it is refused. While it waits, signals
+// end sbx as they end any program, so what was prepared is given up and begun anew.
+func askOnTerminal(prepared *sandbox.Prepared) asker {
+	return func(e *profiles.GrantError) (answer, error) {
+		if !isTerminal(os.Stdin) || !isTerminal(os.Stderr) {
+			return answerNo, e
+		}
+		prepared.Discard()
+		printGrants(e)
+		for {
+			printQuestion()
+			line, err := readLine(os.Stdin)
+			if err != nil {
+				return answerNo, errRefused
+			}
+			switch strings.ToLower(strings.TrimSpace(line)) {
+			case "y", "yes":
+				*prepared = *sandbox.Prepare(ownStreams)
+				return answerYes, nil
+			case "d", "default":
+				*prepared = *sandbox.Prepare(ownStreams)
+				return answerDefault, nil
+			case "n", "no":
+				return answerNo, nil
+			}
+		}
+	}
+}
+
+func isTerminal(f *os.File) bool {
+	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
+	return err == nil
+}
+
+// readLine takes no byte beyond the line: the rest is for the payload.
+func readLine(f *os.File) (string, error) {
+	var line []byte
+	for one := make([]byte, 1); ; {
+		n, err := f.Read(one)
+		switch {
+		case n == 1 && one[0] == '\n':
+			return string(line), nil
+		case n == 1 && len(line) < 80:
+			line = append(line, one[0])
+		case err == io.EOF || err != nil:
+			return "", io.ErrUnexpectedEOF
+		}
+	}
+}
