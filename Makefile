@@ -20,6 +20,8 @@ install:
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man1
 	install -m 755 $(patsubst cmd/%,bin/%,$(wildcard cmd/*)) $(DESTDIR)$(PREFIX)/bin/
 	install -m 644 docs/man/sbx.1 $(DESTDIR)$(PREFIX)/share/man/man1/
+	install -d $(DESTDIR)$(PREFIX)/share/sbx
+	install -m 644 packaging/schema/*.json $(DESTDIR)$(PREFIX)/share/sbx/
 	install -d $(DESTDIR)$(PREFIX)/share/bash-completion/completions $(DESTDIR)$(PREFIX)/share/zsh/site-functions \
 		$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
 	bin/sbx completion bash > $(DESTDIR)$(PREFIX)/share/bash-completion/completions/sbx

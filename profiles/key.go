@@ -15,6 +15,7 @@ type key[R any] interface {
 	example() string
 	many() bool
 	rule() string // how layers merge, in a few words
+	schema() schema
 	read(n node, dst *R)
 	merge(dst, src *R)
 	drop(r *R, value string) // takes out what asks for a grant of this Value
@@ -47,6 +48,7 @@ func (k scalar[R, T]) path() string    { return k.name }
 func (k scalar[R, T]) example() string { return k.like }
 func (k scalar[R, T]) many() bool      { return false }
 func (k scalar[R, T]) rule() string    { return "replaced" }
+func (k scalar[R, T]) schema() schema  { return describe(schemaOf(k.parse), k.like, k.rule()) }
 
 func (k scalar[R, T]) read(n node, dst *R) {
 	v, err := k.parse(n.src.base, n.raw)
@@ -114,6 +116,10 @@ type list[R any, T comparable] struct {
 func (k list[R, T]) path() string    { return k.name }
 func (k list[R, T]) example() string { return "[" + k.like + "]" }
 func (k list[R, T]) many() bool      { return true }
+
+func (k list[R, T]) schema() schema {
+	return describe(schema{"type": "array", "maxItems": maxList, "items": schemaOf(k.parse)}, k.example(), k.rule())
+}
 
 func (k list[R, T]) rule() string {
 	switch {
@@ -244,6 +250,10 @@ func (k dict[R]) path() string    { return k.name }
 func (k dict[R]) example() string { return k.like }
 func (k dict[R]) many() bool      { return false }
 func (k dict[R]) rule() string    { return "by name" }
+
+func (k dict[R]) schema() schema {
+	return describe(schema{"type": "object", "additionalProperties": schema{"type": "string"}}, k.like, k.rule())
+}
 
 func (k dict[R]) read(n node, dst *R) {
 	t, ok := n.table(k.name)

@@ -300,7 +300,7 @@ func (l *loader) read(name string, chain []string) (*Profile, bool, error) {
 	if err != nil {
 		return nil, false, nil
 	}
-	p, err := parseProfile(string(text), Origin{Layer: LayerUser, File: "built-in " + name}, base{home: l.Home, project: l.Project.Dir})
+	p, err := parseProfile(string(text), Origin{Layer: LayerUser, File: "built-in " + name, Optional: true}, base{home: l.Home, project: l.Project.Dir})
 	return p, true, err
 }
 
@@ -355,7 +355,11 @@ func (l *loader) projectFile(dir string) (*Profile, error) {
 		return nil, err
 	}
 	ext.Variants = nil
-	stamp(ext, func(o *Origin) { *o = p.Extends.From; o.Via = p.Extends.V })
+	stamp(ext, func(o *Origin) {
+		optional := o.Optional
+		*o = p.Extends.From
+		o.Via, o.Optional = p.Extends.V, optional
+	})
 	merge(ext, p)
 	return ext, nil
 }

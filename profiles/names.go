@@ -55,6 +55,9 @@ func (l *Layers) Names() []Named {
 // those of the user's of the same name.
 func (l *Layers) Tasks() map[string]Task { return mergeNamed(l.user.Tasks, l.mine(false).Tasks) }
 
+// BuiltinNames are the names of the built-in profiles, sorted.
+func BuiltinNames() []string { return builtinNames() }
+
 func builtinNames() []string { return tomlFiles(builtins, "builtin") }
 
 func userNames(configHome string) []string {

@@ -34,6 +34,7 @@ type Origin struct {
 	File         string // path, or "built-in NAME"; empty for a flag
 	Line, Column int    // from 1; the column counts characters
 	Flag         string // the flag, as in "--net"
+	Optional     bool   // of a built-in profile: a path that the host does not have is left out
 	Via          string // the profile named by `extends` that the value came by, when a project's file extends it
 }
 

@@ -117,6 +117,9 @@ func (l *layout) project(s *Spec, r *Request, p *profiles.Profile) error {
 // link in its place. What a project's file names was compared with what the user allows in its
 // resolved form, so it must not have become a link since either.
 func (l *layout) mount(s *Spec, m profiles.Mount, from profiles.Origin) error {
+	if from.Optional && !exists(m.Src) {
+		return nil
+	}
 	real, err := filepath.EvalSymlinks(m.Src)
 	if err != nil {
 		return &UsageError{fmt.Sprintf("mounting %s: %v", m.Src, plainError(err)), "name a path that exists"}

@@ -19,6 +19,7 @@ type cli struct {
 	Run        runCmd        `cmd:"" help:"Run a command in a sandbox."`
 	Shell      shellCmd      `cmd:"" help:"Open a shell in a sandbox."`
 	Explain    explainCmd    `cmd:"" help:"Tell what a run would do, without doing it."`
+	Init       initCmd       `cmd:"" help:"Write an sbx.toml for the project in this folder."`
 	Tasks      tasksCmd      `cmd:"" help:"List the tasks of this project and of your profiles."`
 	Trust      trustCmd      `cmd:"" help:"Agree to what the project's profile asks for."`
 	Untrust    untrustCmd    `cmd:"" help:"Forget what was agreed to for a project."`

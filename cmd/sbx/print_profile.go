@@ -6,6 +6,7 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"strings"
 	"text/tabwriter"
 
 	"sbx/profiles"
@@ -243,4 +244,26 @@ func printTasks(tasks map[string]profiles.Task, asJSON bool) error {
 		fmt.Fprintf(w, "%s\t%s\n", t.Name, escape(t.Run))
 	}
 	return w.Flush()
+}
+
+// printInit says what was written, what it allows, and what was left out.
+func printInit(path string, d profiles.Draft, asked []profiles.Grant, agreed bool, tasks map[string]profiles.Task) {
+	message("wrote %s", path)
+	for _, g := range asked {
+		message("it allows: %s", g)
+	}
+	switch {
+	case len(asked) == 0:
+		message("it allows no more than your own profiles give")
+	case agreed:
+		message("agreed to, for this folder; sbx untrust takes it back")
+	default:
+		hint("look at each line; sbx trust agrees to them for this folder")
+	}
+	for _, s := range d.LeftOut {
+		message("left out: %s", s)
+	}
+	if names := slices.Sorted(maps.Keys(tasks)); len(names) > 0 {
+		hint("sbx run :%s", strings.Join(names, ", sbx run :"))
+	}
 }

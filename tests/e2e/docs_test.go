@@ -28,7 +28,7 @@ func TestManPage(t *testing.T) {
 		documented = append(documented, m[1])
 	}
 	var all []string
-	for _, verb := range []string{"run", "shell", "explain", "doctor", "profile list", "profile show", "profile check", "trust", "untrust", "tasks"} {
+	for _, verb := range []string{"run", "shell", "explain", "doctor", "profile list", "profile show", "profile check", "init", "trust", "untrust", "tasks"} {
 		help, err := exec.Command("sbx", append(strings.Fields(verb), "--help")...).Output()
 		if err != nil {
 			t.Fatalf("sbx %s --help: %v", verb, err)
