@@ -138,9 +138,17 @@ func readTasks(n node, p *Profile) {
 	})
 }
 
+// maxNamed is how many tasks, and how many variants, a file may have: each is
+// held against the user's profiles for itself, in all combinations.
+const maxNamed = 50
+
 func eachNamed(n node, what string, read func(string, node)) {
 	t, ok := n.table("[" + what + "]")
 	if !ok {
+		return
+	}
+	if len(t) > maxNamed {
+		n.failKey(faultf("", "[%s] has more than %d entries", what, maxNamed))
 		return
 	}
 	for _, name := range sortedNames(t) {

@@ -198,6 +198,8 @@ func TestLargeAndDeepFilesAreRefusedQuickly(t *testing.T) {
 		"dotted header":  "[" + strings.Repeat("a.", half-1) + "a]",
 		"many keys":      numbered("k%d = 1\n", 50000),
 		"many tables":    numbered("[t%d]\n", 50000),
+		"many tasks":     "[tasks]\n" + numbered("t%d = 'x'\n", maxNamed+1),
+		"many variants":  numbered("[profiles.v%d]\n", maxNamed+1),
 		"array tables":   strings.Repeat("[[a]]\n", 50000),
 		"long list":      "files.read = [" + strings.Repeat("'/a',", 100000) + "]",
 		"long bad list":  "files.read = [" + strings.Repeat("'$A',", 900) + "]",

@@ -48,6 +48,24 @@ func TestOnlyWhatIsNewIsAsked(t *testing.T) {
 	}
 }
 
+// A link that was agreed to by where it led, and leads elsewhere when it is
+// used, is another grant; and what is mounted is where it led when it was read.
+func TestSwappedLinkIsAskedFor(t *testing.T) {
+	h := newHouse(t, map[string]string{"home/proj/sbx.toml": "[files]\nread = ['link']\nmounts = ['./link:/x:ro']", "home/proj/link": "-> ../data", "home/data/x": "", "home/.ssh/id": ""})
+	before := h.read("", "")
+	r := Record{Grants: before.IDs(before.Asked())}
+	h.must(os.Remove(h.path("home/proj/link")))
+	h.must(os.Symlink("../.ssh", h.path("home/proj/link")))
+	after := h.read("", "")
+	if left := after.NotAgreed(after.Asked(), r); len(left) != 2 || left[0].Value != h.path("home/.ssh") {
+		t.Errorf("a swapped link: %v", words(left))
+	}
+	p := before.Merge().Profile
+	if got := p.Files.Read.Values(); !slices.Equal(got, []string{h.path("home/data")}) || p.Files.Mounts.Values()[0].Src != h.path("home/data") {
+		t.Errorf("read %v, mounts %v", got, p.Files.Mounts.Values())
+	}
+}
+
 // What was agreed to for a task or a variant is for that alone, and what was
 // agreed to for the file is for all of it.
 func TestConsentIsForAPart(t *testing.T) {

@@ -65,7 +65,7 @@ func Resolve(r Request) (*Spec, error) {
 	s.Limits.Time = p.Limits.Time.V
 	s.Limits.NoFileSoft, s.Limits.NoFileHard = host.NoFile()
 	for _, g := range r.Loaded.Grants {
-		s.Grants = append(s.Grants, Grant{g.Key, g.String()})
+		s.Grants = append(s.Grants, Grant{g.Key, g.String(), g.From.String()})
 	}
 	if skipped := r.Project.Skipped; skipped != "" {
 		s.Level.Warnings = append(s.Level.Warnings, skipped+" belongs to another user, and says nothing here")

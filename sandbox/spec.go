@@ -138,6 +138,7 @@ type Level struct {
 type Grant struct {
 	Key   string `json:"key"`   // the profile's, such as "network.mode"
 	Words string `json:"words"` // plain ones
+	From  string `json:"from"`  // file, line and column, or the flag
 }
 
 // Opens tells whether the grant opens a wall of the sandbox, where others only show more files.

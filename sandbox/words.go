@@ -37,7 +37,7 @@ func (s *Spec) Words() []Line {
 		lines = append(lines, Line{"warning", w})
 	}
 	for _, g := range s.Grants {
-		lines = append(lines, Line{"granted", g.Words})
+		lines = append(lines, Line{"granted", g.Words + ", by " + g.From})
 	}
 	return lines
 }
