@@ -97,6 +97,7 @@ var openFlags = &more{names: []flagName{
 	{unix.O_DIRECTORY, "O_DIRECTORY"},
 	{unix.O_NOFOLLOW, "O_NOFOLLOW"},
 	{unix.O_NOCTTY, "O_NOCTTY"},
+	{unix.O_NONBLOCK, "O_NONBLOCK"},
 	{unix.O_CLOEXEC, "O_CLOEXEC"},
 }}
 

@@ -21,6 +21,9 @@ const (
 	lowestOwn   = 24
 )
 
+// maxJoins is how many namespaces a first process may enter.
+const maxJoins = 4
+
 // maxInputs is how many further inputs a plan may have.
 const maxInputs = 16
 
@@ -31,6 +34,7 @@ const (
 	msgFile    = 'F' // a descriptor, sent by a step
 	msgStarted = 'P' // the payload's process exists; brings its pidfd
 	msgExited  = 'X' // the payload ended, with this wait status
+	msgJoined  = 'J' // the first process exists, in namespaces of another sandbox; brings its pidfd
 
 	// Of a further process, whose request's number is in the place of the step.
 	msgJobStarted = 'p' // it exists; brings its pidfd
@@ -78,6 +82,9 @@ type block struct {
 	stdio      [3]uintptr
 	inputs     [maxInputs]uintptr
 	inputCount uintptr
+	joins      [maxJoins]uintptr // namespaces to enter, a user namespace first
+	joinCount  uintptr
+	within     uintptr // the namespaces to make in those
 	argv       uintptr // memory that /proc/PID/cmdline shows
 	argvLen    uintptr
 	stack      uintptr  // top of the child's own
@@ -147,6 +154,9 @@ func clone(b *block) (pid uintptr, errno syscall.Errno) {
 //go:nocheckptr
 func childMain(b *block) {
 	prelude(b)
+	if b.joinCount > 0 {
+		join(b)
+	}
 	awaitBarrier(b) // the beginning of the plan is there
 	walk(b, partBeginning)
 	awaitBarrier(b) // and so is the rest
@@ -184,12 +194,42 @@ func prelude(b *block) {
 	for i := uintptr(0); i < b.inputCount && i < maxInputs; i++ {
 		raw3(unix.SYS_DUP3, b.inputs[i], childInputs+i, unix.O_CLOEXEC)
 	}
+	for i := uintptr(0); i < b.joinCount && i < maxJoins; i++ {
+		raw3(unix.SYS_DUP3, b.joins[i], childInputs+b.inputCount+i, unix.O_CLOEXEC)
+	}
 	// The copies of all that the supervisor has open go before any foreign code exists, its end
 	// of the socket among them: else its death could not be seen from here.
-	if _, errno := raw3(unix.SYS_CLOSE_RANGE, childInputs+b.inputCount, 0xffffffff, 0); errno != 0 {
+	if _, errno := raw3(unix.SYS_CLOSE_RANGE, childInputs+b.inputCount+b.joinCount, 0xffffffff, 0); errno != 0 {
 		fail(b, partBeginning, ^uint32(0), errno)
 	}
 	rename(b)
+}
+
+// join enters namespaces of another sandbox and makes the first process in them, a child of the
+// supervisor (CLONE_PARENT) and not of this process, which ends. Only the first process returns. It takes
+// two, since a user namespace has to be entered before others are made in it, and a PID namespace is
+// for children alone.
+//
+//go:norace
+//go:nosplit
+//go:nocheckptr
+func join(b *block) {
+	for i := uintptr(0); i < b.joinCount && i < maxJoins; i++ {
+		fd := childInputs + b.inputCount + i
+		if _, errno := raw3(unix.SYS_SETNS, fd, 0, 0); errno != 0 {
+			fail(b, partBeginning, ^uint32(0), errno)
+		}
+		raw3(unix.SYS_CLOSE, fd, 0, 0)
+	}
+	pid, errno := raw4(unix.SYS_CLONE, b.within|unix.CLONE_PARENT|unix.CLONE_PIDFD|uintptr(unix.SIGCHLD), 0, uintptr(unsafe.Pointer(&b.pidfd)), 0)
+	if errno != 0 {
+		fail(b, partBeginning, ^uint32(0), errno)
+	}
+	if pid != 0 {
+		send(b, msgJoined, 0, 0, 0, uint64(pid), b.pidfd)
+		exit(0)
+	}
+	dieWithSupervisor()
 }
 
 // resetHandlers gives every signal that the Go runtime handles its default action. One that the

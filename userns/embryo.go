@@ -62,6 +62,9 @@ func newEmbryo(namespaces, mode uintptr, o Options, inputs []Slot, arenaSize int
 
 // clone fills the block in and clones.
 func (e *embryo) clone(namespaces, mode uintptr, o Options, inputs []Slot) error {
+	if len(o.Join) > maxJoins {
+		return fmt.Errorf("entering the namespaces of another sandbox: %d of them, at most %d", len(o.Join), maxJoins)
+	}
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return fmt.Errorf("making the socket to the sandbox: %w", err)
@@ -69,6 +72,9 @@ func (e *embryo) clone(namespaces, mode uintptr, o Options, inputs []Slot) error
 	b := (*block)(unsafe.Pointer(&e.memory[0]))
 	b.stack = uintptr(unsafe.Pointer(&e.memory[0])) + childMemory
 	b.arena, b.namespaces, b.mode = uintptr(unsafe.Pointer(&e.arena[0])), namespaces, mode
+	if len(o.Join) > 0 {
+		b.namespaces, b.within = 0, namespaces
+	}
 	b.argv, b.argvLen = argvMemory()
 	copy(b.name[:15], "sbx-init")
 	copies, err := b.takeDescriptors(o, inputs, pair[1])
@@ -90,7 +96,38 @@ func (e *embryo) clone(namespaces, mode uintptr, o Options, inputs []Slot) error
 		return err
 	}
 	e.pid, e.pidfd, e.socket = int(pid), int(b.pidfd), pair[0]
+	if len(o.Join) > 0 {
+		return e.takeJoined()
+	}
 	return nil
+}
+
+// JoinError is a namespace of another sandbox that could not be entered (setns(2)), or in which no process
+// could be made.
+type JoinError struct{ Errno unix.Errno }
+
+func (e *JoinError) Error() string {
+	return "entering the namespaces of another sandbox: " + e.Errno.Error()
+}
+
+func (e *JoinError) Unwrap() error { return e.Errno }
+
+// takeJoined waits for the process that the cloned one makes inside the joined namespaces, and takes that
+// for the first one.
+func (e *embryo) takeJoined() error {
+	var m message
+	fd, err := m.receive(e.socket)
+	unix.Close(e.pidfd)
+	reapPID(e.pid)
+	switch {
+	case err == nil && m.kind == msgJoined && fd >= 0:
+		e.pid, e.pidfd = int(m.value), fd
+		return nil
+	case err == nil:
+		err = &JoinError{unix.Errno(m.errno)}
+	}
+	unix.Close(e.socket)
+	return err
 }
 
 // withoutMemory keeps the supervisor's memory out of the child (madvise(2), MADV_DONTFORK): all that
@@ -148,6 +185,10 @@ func (b *block) takeDescriptors(o Options, inputs []Slot, socket int) (copies []
 		b.inputs[i] = moveFile(o.Inputs[s], move)
 	}
 	b.inputCount = uintptr(len(inputs))
+	for i, f := range o.Join {
+		b.joins[i] = moveFile(f, move)
+	}
+	b.joinCount = uintptr(len(o.Join))
 	return copies, err
 }
 

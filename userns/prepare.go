@@ -66,7 +66,7 @@ func (p *Prepared) process() *Process { return newProcess(p.embryo, p.encoder) }
 
 // fits tells whether a plan begins as the prepared process did. It waits until that is known.
 func (p *Prepared) fits(plan *Plan, o *Options) bool {
-	if p.namespaces != plan.Namespaces || len(o.Inputs) > 0 {
+	if p.namespaces != plan.Namespaces || len(o.Inputs) > 0 || len(o.Join) > 0 {
 		return false
 	}
 	<-p.done

@@ -18,6 +18,10 @@ type Options struct {
 	Stdin, Stdout, Stderr *os.File
 	// Inputs are descriptors that the plan finds in these slots; at most 16.
 	Inputs map[Slot]*os.File
+	// Join are namespaces that exist, such as another sandbox's, in which PID 1 is made: a user namespace
+	// first, then what belongs to it; at most 4. The plan's own namespaces must not be of their kinds, and
+	// Maps are empty, for the user namespace has its maps.
+	Join []*os.File
 	// Maps are the id maps of the new user namespace.
 	Maps Maps
 	// AtBarrier runs in the supervisor while the child waits and the id maps are written, side
@@ -226,7 +230,9 @@ func (p *Process) atBarriers(o Options) error {
 	}
 	var err error
 	if !p.mapped {
-		err = o.Maps.write(p.PID)
+		if len(o.Join) == 0 {
+			err = o.Maps.write(p.PID)
+		}
 		if err == nil && p.barriers > 1 {
 			err = p.OpenBarrier()
 		}
@@ -252,6 +258,9 @@ func (p *Process) reason(err error) error {
 	}
 	return err
 }
+
+// Failed is the step that has failed by now, if one has. It is for the time between Start and Wait.
+func (p *Process) Failed() error { return p.reason(nil) }
 
 // waiting tells whether a message or the end of the child is there to be received.
 func (p *Process) waiting() bool {
