@@ -23,6 +23,7 @@ type Kind string
 const (
 	Bind     Kind = "bind"      // a host path, with all that is mounted below it
 	Scratch  Kind = "scratch"   // an empty folder in memory that the payload may write to
+	Kept     Kind = "kept"      // a folder of the sandbox's own on disk, in place of one in memory
 	Symlink  Kind = "symlink"   // a symbolic link
 	File     Kind = "file"      // a file with this content, read-only
 	Device   Kind = "device"    // a device node of the host
@@ -87,6 +88,7 @@ const (
 	targetSlot userns.Slot = "target"
 	procSlot   userns.Slot = "proc"
 	cgroupSlot userns.Slot = "cgroup"
+	parentSlot userns.Slot = "parent"
 	// PtsSlot holds the sandbox's own devpts.
 	PtsSlot userns.Slot = "pts"
 )
@@ -111,6 +113,9 @@ type builder struct {
 	made map[string]bool
 	// shown are the targets below which nothing may be made: they belong to the host.
 	shown map[string]bool
+	// kept are the targets of folders on disk that the payload has written to: what lies below them
+	// is its own doing, links included.
+	kept map[string]bool
 	// hidden counts the folders in shutDir.
 	hidden uint64
 }
@@ -119,7 +124,7 @@ type builder struct {
 // others. Before them the plan must have written its id maps; between them absolute paths still lead to
 // the old root; after them the working folder is the new one.
 func (r *Root) Steps() (first, rest []userns.Step) {
-	b := &builder{root: r, made: map[string]bool{"/": true}, shown: map[string]bool{}}
+	b := &builder{root: r, made: map[string]bool{"/": true}, shown: map[string]bool{}, kept: map[string]bool{}}
 	b.steps = make([]userns.Step, 0, stepsPerEntry*(len(r.Entries)+4))
 	b.begin()
 	for i := range r.Entries[:r.First] {
@@ -174,9 +179,11 @@ func (b *builder) entry(e *Entry) {
 		b.bind(e)
 	case Scratch:
 		b.scratch(e)
+	case Kept:
+		b.keep(e)
 	case Symlink:
 		b.parents(e.Target)
-		b.add(userns.Symlink("linking "+e.Target, e.Content, rootSlot, relative(e.Target)))
+		b.link(e)
 	case File:
 		b.file(e)
 	case Device:
@@ -283,7 +290,58 @@ func (b *builder) mountPoint(target, do string, dir bool) {
 		return
 	}
 	b.parents(target)
-	b.add(userns.CreateFile(do, rootSlot, relative(target), 0o644, sourceSlot), userns.Close(do, sourceSlot))
+	b.inParent(target, do, func(dir userns.Slot, name string) {
+		create := userns.CreateFile(do, dir, name, 0o644, sourceSlot)
+		if dir == parentSlot { // what is there already may be a FIFO, which nobody writes to
+			create = userns.OpenAt(do, dir, name, userns.How{Flags: unix.O_CREAT | unix.O_NOFOLLOW | unix.O_NONBLOCK, Mode: 0o644, Resolve: insideRoot}).To(sourceSlot)
+		}
+		b.add(create, userns.Close(do, sourceSlot))
+	})
+}
+
+// inParent calls make with the folder that a path lies in and its name there. Below a kept folder that is
+// opened first, without following what an earlier payload may have put in its place.
+func (b *builder) inParent(target, do string, make func(dir userns.Slot, name string)) {
+	if !b.belowKept(target) {
+		make(rootSlot, relative(target))
+		return
+	}
+	b.add(userns.OpenAt(do, rootSlot, relative(path.Dir(target)), userns.How{Flags: unix.O_PATH | unix.O_DIRECTORY, Resolve: insideRoot}).To(parentSlot))
+	make(parentSlot, path.Base(target))
+	b.close(do, parentSlot)
+}
+
+// belowKept tells whether a path lies in a kept folder.
+func (b *builder) belowKept(target string) bool {
+	for p := path.Dir(target); p != "/"; p = path.Dir(p) {
+		if b.kept[p] {
+			return true
+		}
+	}
+	return false
+}
+
+// link makes a symbolic link. In a kept folder one may be there from the last time, or what the payload
+// has put in its place.
+func (b *builder) link(e *Entry) {
+	do := "linking " + e.Target
+	b.inParent(e.Target, do, func(dir userns.Slot, name string) {
+		step := userns.Symlink(do, e.Content, dir, name)
+		if dir == parentSlot {
+			step = step.Tolerate(unix.EEXIST)
+		}
+		b.add(step)
+	})
+}
+
+// keep shows a folder of the sandbox's own on disk.
+func (b *builder) keep(e *Entry) {
+	do := "showing what is kept of " + e.Target
+	b.folder(e.Target, 0o755)
+	b.add(userns.Open(do, e.Source, pathOnly).To(sourceSlot), userns.CloneTree(do, sourceSlot, false).To(treeSlot))
+	b.lay(do, e.Target, false, unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV, e.Mounts)
+	b.close(do, sourceSlot, treeSlot)
+	b.kept[e.Target] = true
 }
 
 // onHost tells whether a path lies in a folder that a bind shows.
@@ -305,7 +363,8 @@ func (b *builder) folder(target string, mode uint32) {
 	}
 	b.parents(target)
 	b.made[target] = true
-	b.add(userns.Mkdir("making "+target, rootSlot, relative(target), mode))
+	do := "making " + target
+	b.inParent(target, do, func(dir userns.Slot, name string) { b.add(userns.Mkdir(do, dir, name, mode)) })
 }
 
 // scratch is a folder of the root's file system laid over itself, since the root is read-only; or

@@ -217,6 +217,9 @@ func (l later) refuses(e Entry) bool {
 	if e.Value == "" && l.key != "network.allow" {
 		return false
 	}
+	if l.key == "network.mode" && strings.HasPrefix(e.Value, "join:") {
+		return false
+	}
 	return !slices.Contains(l.allowed, e.Value)
 }
 

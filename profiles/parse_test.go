@@ -88,7 +88,6 @@ func TestNotYetIsRefused(t *testing.T) {
 		{"[root]\nimage = 'x'", "f.toml:2:9: root.image is not available in this version of sbx; leave it out"},
 		{"[files]\nproject = 'review'", `files.project = "review" is not available in this version of sbx; write "read" or "none"`},
 		{"[files]\nhome = 'kept'", `files.home = "kept" is not`},
-		{"[network]\nmode = 'join:a'", `network.mode = "join:a" is not available`},
 		{"[network]\nallow = []", `network.allow is not available`},
 		{"[harden]\nnested = true", `harden.nested = "true" is not available`},
 		{"[profiles.x.network]\nmode = 'on'", `f.toml:2:8: network.mode = "on"`},

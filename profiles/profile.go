@@ -14,6 +14,7 @@ package profiles
 
 import (
 	"net/netip"
+	"strings"
 	"time"
 )
 
@@ -224,6 +225,15 @@ type Volume struct {
 
 // NetMode is a network mode: one of the constants, or "join:NAME".
 type NetMode string
+
+// Joins is the sandbox whose network a mode stands for; empty for all others.
+func (m NetMode) Joins() string {
+	name, _ := strings.CutPrefix(string(m), "join:")
+	if name == string(m) {
+		return ""
+	}
+	return name
+}
 
 // The network modes but for join:NAME.
 const (

@@ -35,8 +35,15 @@ func Compile(s *Spec) *userns.Plan {
 const otherSteps = 96
 
 func namespaces(s *Spec) uintptr {
-	return unix.CLONE_NEWUSER | unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWUTS |
+	flags := unix.CLONE_NEWUSER | unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWUTS |
 		unix.CLONE_NEWIPC | slirp.Namespaces(s.Network)
+	if s.Join.Name != "" {
+		flags &^= unix.CLONE_NEWUSER
+	}
+	if s.Join.IPC {
+		flags &^= unix.CLONE_NEWIPC
+	}
+	return flags
 }
 
 // beginning are the first steps of PID 1, those that hardly depend on a profile: they may be walked

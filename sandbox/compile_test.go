@@ -37,6 +37,7 @@ func specs() map[string]*Spec {
 			s.Root.Entries, _ = l.sorted()
 			s.Cgroup.Way, s.Root.Resize = host.CgroupScope, 1<<20
 		}),
+		"kept": hostSpecOn("/state/upper"),
 		"bare": with(hostSpec(), func(s *Spec) { s.Harden = Harden{LastCap: 1} }),
 	}
 }
@@ -47,7 +48,10 @@ func with(s *Spec, change func(*Spec)) *Spec {
 }
 
 // hostSpec is a small sandbox on the host's root.
-func hostSpec() *Spec {
+func hostSpec() *Spec { return hostSpecOn("") }
+
+// hostSpecOn is one whose own files lie in a folder on disk, if there is one.
+func hostSpecOn(upper string) *Spec {
 	policy := harden.Default()
 	filter, err := harden.Compile(policy, harden.AMD64)
 	if err != nil {
@@ -64,7 +68,7 @@ func hostSpec() *Spec {
 	}
 	l := &layout{}
 	l.kernel()
-	l.memory("/home/u")
+	l.memory("/home/u", upper)
 	l.first = len(l.entries)
 	for _, e := range []fuseoverlay.Entry{
 		{Kind: fuseoverlay.Bind, Source: "/usr", Target: "/usr", Mode: unix.S_IFDIR},

@@ -172,7 +172,7 @@ func plainError(err error) error {
 // checkTarget holds a target against what is there: in a folder of the host nothing is made for it.
 func (l *layout) checkTarget(target string, dir bool) error {
 	source, entry := l.shows(target)
-	if entry != nil && entry.Kind != fuseoverlay.Bind && entry.Kind != fuseoverlay.Scratch {
+	if entry != nil && entry.Kind != fuseoverlay.Bind && entry.Kind != fuseoverlay.Scratch && entry.Kind != fuseoverlay.Kept {
 		return &UsageError{fmt.Sprintf("mounting on %s: it lies in what the sandbox makes itself", target), "choose another target"}
 	}
 	if source == "" {

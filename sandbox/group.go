@@ -9,6 +9,7 @@ import (
 	"sbx/fuseoverlay"
 	"sbx/host"
 	"sbx/profiles"
+	"sbx/state"
 	"sbx/userns"
 )
 
@@ -69,6 +70,17 @@ func (r *Running) withoutGroup(err *groupError) error {
 		return &LevelError{r.Level}
 	}
 	return nil
+}
+
+// groupState is what a record keeps of the cgroup.
+func (r *Running) groupState() *state.Cgroup {
+	r.counting.Lock()
+	defer r.counting.Unlock()
+	if r.group == nil {
+		return nil
+	}
+	s := r.group.State()
+	return &state.Cgroup{Dir: s.Dir, Unit: s.Unit}
 }
 
 // closeGroup removes the cgroup, with all that may be left in it.

@@ -125,14 +125,20 @@ func (l *layout) maskProc() {
 	}
 }
 
-// memory adds the folders that are empty and the payload's own.
-func (l *layout) memory(home string) {
-	l.scratch("/tmp", 0o1777)
+// memory adds the folders that are empty and the payload's own. What a kept sandbox has in them lies in
+// its upper folder, but for /run, which no machine keeps.
+func (l *layout) memory(home, upper string) {
 	l.scratch("/run", 0o755)
-	l.scratch("/var", 0o755)
-	l.scratch("/var/tmp", 0o1777)
+	own := []fuseoverlay.Entry{{Target: "/tmp", Mode: 0o1777}, {Target: "/var", Mode: 0o755}, {Target: "/var/tmp", Mode: 0o1777}}
 	if home != "/" {
-		l.scratch(home, 0o700)
+		own = append(own, fuseoverlay.Entry{Target: home, Mode: 0o700})
+	}
+	for _, e := range own {
+		e.Kind = fuseoverlay.Scratch
+		if upper != "" {
+			e.Kind, e.Source = fuseoverlay.Kept, filepath.Join(upper, strings.ReplaceAll(e.Target[1:], "/", "-"))
+		}
+		l.add(e)
 	}
 }
 
@@ -258,7 +264,7 @@ func (l *layout) oldKernel() error {
 		return err
 	}
 	for i := range l.entries {
-		if e := &l.entries[i]; e.Kind == fuseoverlay.Bind {
+		if e := &l.entries[i]; e.Kind == fuseoverlay.Bind || e.Kind == fuseoverlay.Kept {
 			e.Mounts = submounts(mounts, e.Source)
 		}
 	}

@@ -26,6 +26,11 @@ type Request struct {
 	Streams           Streams
 	// Count asks for a cgroup where one can be had, for what it counts and that it freezes.
 	Count bool
+	// Joined is the sandbox whose network or IPC namespace is used; JoinIPC says that it is the latter.
+	Joined  *Joined
+	JoinIPC bool
+	// Upper is the folder on disk for what the sandbox changes; empty: that is in memory.
+	Upper string
 }
 
 // UsageError is a request that cannot be meant: Hint says what to ask for instead.
@@ -75,6 +80,11 @@ func Resolve(r Request) (*Spec, error) {
 	}
 	if err := resolveIDs(s, r.Account, p.Root.User.V, p.Root.Groups.V); err != nil {
 		return nil, err
+	}
+	if r.Joined != nil {
+		if err := s.join(r.Joined, r.JoinIPC); err != nil {
+			return nil, err
+		}
 	}
 	if err := resolveHarden(s, p); err != nil {
 		return nil, err
@@ -198,7 +208,7 @@ func (s *Spec) warnOfStreams() {
 // resolveRoot lays out the root file system, the environment and the command.
 func resolveRoot(s *Spec, r *Request, p *profiles.Profile) error {
 	home := homeInside(s, r.Account)
-	l := firstEntries(home, r.Account)
+	l := firstEntries(home, r.Account, r.Upper)
 	if s.Cgroup.Way != host.CgroupNone {
 		l.add(fuseoverlay.Entry{Kind: fuseoverlay.Cgroup, Target: cgroupFolder})
 	}
@@ -229,13 +239,14 @@ func resolveRoot(s *Spec, r *Request, p *profiles.Profile) error {
 	return nil
 }
 
-// firstEntries are those of a user's every sandbox on the host's root, whatever its profile says.
-func firstEntries(home string, account host.Account) *layout {
+// firstEntries are those of a user's every sandbox on the host's root, whatever its profile says. upper is
+// where what they change is kept; empty: in memory.
+func firstEntries(home string, account host.Account, upper string) *layout {
 	l := &layout{}
 	l.system()
 	l.kernel()
 	l.maskProc()
-	l.memory(home)
+	l.memory(home, upper)
 	if home != account.Home {
 		l.scratch(account.Home, 0o700)
 	}

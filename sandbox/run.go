@@ -3,6 +3,7 @@ package sandbox
 import (
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -32,6 +33,12 @@ type Running struct {
 	began    time.Time
 	ended    chan struct{}
 	timedOut atomic.Bool
+	hub      *hub // of a detached sandbox
+	signals  *caller
+	inside   inside
+	cause    atomic.Pointer[string] // why other commands ended it
+	over     chan struct{}          // closed when result is there
+	result   Result
 }
 
 // Result is how a sandbox ended.
@@ -53,6 +60,8 @@ type Result struct {
 	// Used is what the sandbox used, and Reached the limits that it came to.
 	Used    Usage
 	Reached []Reached
+	// Cause is one of the causes of package state.
+	Cause string
 }
 
 // NotExecutedError is a command that could not be executed.
@@ -83,18 +92,42 @@ const grace = 10 * time.Second
 
 // Start makes the sandbox and starts its payload. notify hears what has to be said meanwhile.
 func Start(s *Spec, streams Streams, prepared *Prepared, notify func(string)) (*Running, error) {
-	r := &Running{spec: s, Level: s.Level, began: time.Now(), ended: make(chan struct{})}
+	r, err := start(s, streams, prepared, notify, nil)
+	if err != nil {
+		return nil, err
+	}
+	r.terminal = relay(s.Terminals, streams, r.process.Files[masterSlot])
+	r.terminal.resize() // a change since the size was read went unseen
+	r.signals.forward(r.process.Payload, r.terminal)
+	return r, nil
+}
+
+// start is Start without the caller's terminal and signals. inputs are further descriptors that the
+// payload's process has until it executes.
+func start(s *Spec, streams Streams, prepared *Prepared, notify func(string), inputs map[userns.Slot]*os.File) (*Running, error) {
+	r := &Running{spec: s, Level: s.Level, began: time.Now(), ended: make(chan struct{}), over: make(chan struct{})}
 	maker := beginGroup(s)
 	if s.Project.Access == profiles.AccessWrite {
 		r.before = takeSnapshot(&s.Project, false)
 	}
 	r.watch = newWatch(s, r.before, notify)
-	caller := prepared.takeSignals() // the payload must not miss one
-	process, err := r.launch(streams, prepared.first, maker)
+	var join []*os.File
+	if s.joined != nil {
+		var err error
+		if join, err = s.joined.namespacesToJoin(s); err != nil {
+			maker.Discard()
+			return nil, err
+		}
+		defer closeAll(join)
+	}
+	r.signals = prepared.takeSignals() // the payload must not miss one
+	options := userns.Options{Stdin: streams.Stdin, Stdout: streams.Stdout, Stderr: streams.Stderr, Inputs: inputs, Join: join, Prepared: prepared.first}
+	process, err := r.launch(options, maker)
 	var noGroup *groupError
 	if errors.As(err, &noGroup) && s.Cgroup.Optional {
 		if err = r.withoutGroup(noGroup); err == nil {
-			process, err = r.launch(streams, nil, nil)
+			options.Prepared = nil
+			process, err = r.launch(options, nil)
 		}
 	}
 	if err != nil {
@@ -104,20 +137,17 @@ func Start(s *Spec, streams Streams, prepared *Prepared, notify func(string)) (*
 	r.process = process
 	lowerByNotices(&r.Level, process.Notices)
 	r.watch.begin(process)
-	r.terminal = relay(s.Terminals, streams, process.Files[masterSlot])
-	r.terminal.resize() // a change since the size was read went unseen
-	caller.forward(process.Payload, r.terminal)
 	r.limitTime()
+	if s.joined != nil {
+		r.endWith(s.joined)
+	}
 	r.shrinkLater()
 	return r, nil
 }
 
 // launch starts the processes, and the cgroup with them.
-func (r *Running) launch(streams Streams, first *userns.Prepared, maker *cgroup.Maker) (*userns.Process, error) {
-	options := userns.Options{
-		Stdin: streams.Stdin, Stdout: streams.Stdout, Stderr: streams.Stderr,
-		Maps: r.spec.IDs.Maps, AtBarrier: r.makeGroup(maker, r.watch.atBarrier()), Prepared: first,
-	}
+func (r *Running) launch(options userns.Options, maker *cgroup.Maker) (*userns.Process, error) {
+	options.Maps, options.AtBarrier = r.spec.IDs.Maps, r.makeGroup(maker, r.watch.atBarrier())
 	if maker != nil {
 		options.AtEnd = r.count
 	}
@@ -160,6 +190,9 @@ func (r *Running) Wait() (Result, error) {
 	status, err := r.process.Wait()
 	close(r.ended)
 	r.terminal.end()
+	if r.hub != nil {
+		r.hub.end()
+	}
 	result := Result{Status: exitStatus(status), TimedOut: r.timedOut.Load(), Used: r.usage()}
 	result.Reached = reached(&r.spec.Cgroup.Limits, &result.Used)
 	r.closeGroup()
@@ -176,6 +209,9 @@ func (r *Running) Wait() (Result, error) {
 	if result.TimedOut {
 		result.Status = 124
 	}
+	result.Cause = r.causeOf(&result, status)
+	r.result = result
+	close(r.over)
 	return result, r.explain(err)
 }
 

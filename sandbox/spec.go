@@ -35,6 +35,10 @@ type Spec struct {
 
 	IDs     IDs              `json:"ids"`
 	Network profiles.NetMode `json:"network"`
+	// Join is another sandbox, in whose user namespace this one is made.
+	Join Join `json:"join,omitzero"`
+	// joined is how that sandbox is reached when this one starts.
+	joined *Joined
 	// BootTimeZero gives the sandbox a time namespace whose clocks start at zero.
 	BootTimeZero bool             `json:"boottime_zero"`
 	Clocks       Clocks           `json:"-"`
@@ -66,6 +70,13 @@ type IDs struct {
 	Maps userns.Maps `json:"maps"`
 	// DropGroups says that the caller's supplementary groups are dropped.
 	DropGroups bool `json:"drop_groups"`
+}
+
+// Join names a sandbox and what of its namespaces is used.
+type Join struct {
+	Name string `json:"name"`
+	Net  bool   `json:"net"`
+	IPC  bool   `json:"ipc"`
 }
 
 // Limits are what the payload may use.

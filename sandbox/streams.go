@@ -44,6 +44,32 @@ func (s *Spec) inspect(streams Streams) error {
 	return nil
 }
 
+// IsTerminal tells whether a file is a terminal.
+func IsTerminal(f *os.File) bool { return term.IsTerminal(int(f.Fd())) }
+
+// DetachedStreams are of the kinds that a detached payload without a terminal has: no input, and pipes.
+// done closes them.
+func DetachedStreams() (streams Streams, done func(), err error) {
+	null, err := os.OpenFile(os.DevNull, os.O_RDONLY, 0)
+	if err != nil {
+		return streams, nil, err
+	}
+	r, w, err := os.Pipe()
+	if err != nil {
+		null.Close()
+		return streams, nil, err
+	}
+	return Streams{null, w, w}, func() { null.Close(); r.Close(); w.Close() }, nil
+}
+
+// OwnTerminal gives a detached payload a terminal, of the caller's size where that has one.
+func (s *Spec) OwnTerminal(caller Streams) {
+	s.Terminals, s.Streams = [3]bool{true, true, true}, [3]uint64{}
+	if s.Window = windowSize(caller); s.Window.Col == 0 || s.Window.Row == 0 {
+		s.Window = unix.Winsize{Row: 24, Col: 80}
+	}
+}
+
 // streamRights are the rights that a descriptor of this type and open mode stands for.
 func streamRights(fileMode uint32, openMode int) (rights uint64) {
 	switch fileMode & unix.S_IFMT {

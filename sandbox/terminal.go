@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -28,10 +29,11 @@ type terminal struct {
 	listening bool          // keys are the payload's
 	over      bool
 
-	echo  echo
-	wake  int           // an eventfd, written at the end
-	shown chan struct{} // toScreen has ended
-	typed chan struct{} // fromKeys has ended
+	echo    echo
+	leaving atomic.Bool   // what comes from now on is of no interest
+	wake    int           // an eventfd, written at the end
+	shown   chan struct{} // toScreen has ended
+	typed   chan struct{} // fromKeys has ended
 }
 
 // usage is how much of the caller's terminal the payload has.
@@ -287,7 +289,7 @@ func (t *terminal) toScreen() {
 		n, err := t.master.Read(buf)
 		if err != nil {
 			t.show(t.echo.giveUp())
-			if errors.Is(err, os.ErrDeadlineExceeded) {
+			if errors.Is(err, os.ErrDeadlineExceeded) && !t.leaving.Load() {
 				continue
 			}
 			return
@@ -399,6 +401,23 @@ func (t *terminal) end() {
 	t.master.Close()
 	t.opened.Close()
 	unix.Close(t.wake)
+}
+
+// leave is end for a terminal that others may still have open: what they write from now on is not shown.
+func (t *terminal) leave() {
+	if t == nil {
+		return
+	}
+	t.leaving.Store(true)
+	for shown := false; !shown; {
+		t.master.SetReadDeadline(time.Now().Add(glance))
+		select {
+		case <-t.shown:
+			shown = true
+		case <-time.After(2 * glance): // toScreen may have set another deadline just then
+		}
+	}
+	t.end()
 }
 
 // echo takes the inner terminal's echo of whole lines out of its output: the caller's terminal has

@@ -55,6 +55,9 @@ func (s *Spec) userWords() string {
 }
 
 func (s *Spec) networkWords() string {
+	if s.Join.Net {
+		return "that of the sandbox " + s.Join.Name
+	}
 	if s.Network == profiles.NetHost {
 		return "the host's own, its loopback included"
 	}
@@ -102,7 +105,7 @@ func (s *Spec) cgroupWords() string {
 func (s *Spec) fileWords() []Line {
 	about := map[fuseoverlay.Kind]string{
 		fuseoverlay.Scratch: "empty, in memory", fuseoverlay.HideFile: "covered", fuseoverlay.HideDir: "covered",
-		fuseoverlay.File: "generated",
+		fuseoverlay.File: "generated", fuseoverlay.Kept: "kept, on disk",
 	}
 	lists := map[string][]string{}
 	for _, e := range s.Root.Entries {
@@ -116,7 +119,7 @@ func (s *Spec) fileWords() []Line {
 		lists[what] = append(lists[what], entryWords(&e))
 	}
 	var lines []Line
-	for _, what := range []string{"writable", "read-only", "covered", "generated", "empty, in memory"} {
+	for _, what := range []string{"writable", "read-only", "covered", "generated", "empty, in memory", "kept, on disk"} {
 		if len(lists[what]) > 0 {
 			lines = append(lines, Line{what, strings.Join(lists[what], " ")})
 		}

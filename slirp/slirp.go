@@ -5,6 +5,8 @@
 package slirp
 
 import (
+	"strings"
+
 	"golang.org/x/sys/unix"
 
 	"sbx/userns"
@@ -13,9 +15,12 @@ import (
 // Host is the mode that shares the host's network.
 const Host = "host"
 
+// joins tells whether a mode is another sandbox's network, which that one has made usable.
+func joins[M ~string](mode M) bool { return strings.HasPrefix(string(mode), "join:") }
+
 // Namespaces are the CLONE_NEW* flags of a mode.
 func Namespaces[M ~string](mode M) uintptr {
-	if mode == Host {
+	if mode == Host || joins(mode) {
 		return 0
 	}
 	return unix.CLONE_NEWNET
@@ -23,7 +28,7 @@ func Namespaces[M ~string](mode M) uintptr {
 
 // Steps make the network of a mode usable, inside it.
 func Steps[M ~string](mode M) []userns.Step {
-	if mode == Host {
+	if mode == Host || joins(mode) {
 		return nil
 	}
 	return userns.LoopbackUp("bringing up the loopback interface")

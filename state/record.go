@@ -53,8 +53,10 @@ type Record struct {
 	// Remove says that nothing stays after the end.
 	Remove bool `json:"remove"`
 	// Verb is run or shell.
-	Verb     string   `json:"verb"`
-	Command  []string `json:"command"`
+	Verb    string   `json:"verb"`
+	Command []string `json:"command"`
+	// Asked is the command as it was given: a task's name, or nothing for a shell.
+	Asked    []string `json:"asked,omitempty"`
 	Terminal bool     `json:"terminal"`
 	// Cwd is where the command that made it was called, which start goes back to.
 	Cwd           string `json:"cwd"`
@@ -76,6 +78,8 @@ type Record struct {
 	EnvGiven []string `json:"env_given,omitempty"`
 	// Flags are those that the sandbox was made with, without values of variables.
 	Flags json.RawMessage `json:"flags,omitempty"`
+	// Cgroup is the sandbox's own, while it runs.
+	Cgroup *Cgroup `json:"cgroup,omitempty"`
 	// Joins is the sandbox whose namespaces this one uses.
 	Joins string `json:"joins,omitempty"`
 
@@ -90,6 +94,12 @@ type Record struct {
 	Cause      string     `json:"cause,omitempty"`
 	// LogLost is how much of the payload's output could not be logged, in bytes.
 	LogLost int64 `json:"log_lost,omitempty"`
+}
+
+// Cgroup is what package cgroup needs to open a group again.
+type Cgroup struct {
+	Dir  string `json:"dir"`
+	Unit string `json:"unit,omitempty"`
 }
 
 // Status is what the sandbox does now, as far as its supervisor lives.

@@ -63,9 +63,6 @@ func private(dir string, uid int) bool {
 
 func (s *Store) sandboxes() string { return filepath.Join(s.State, "sandboxes") }
 
-// Folders are all that the store uses: no sandbox may see them.
-func (s *Store) Folders() []string { return []string{s.State, s.Runtime} }
-
 // MakeRuntime makes the runtime folder, mode 0700.
 func (s *Store) MakeRuntime() error {
 	if err := os.MkdirAll(s.Runtime, 0o700); err != nil {

@@ -56,7 +56,7 @@ prepare() {
     if [ "${1-}" = demo ]; then
         install_missing uidmap
     else
-        install_missing uidmap apparmor bubblewrap tmux jq iproute2 procps gcc libc6-dev make git python3 vim-tiny dpkg-dev strace util-linux \
+        install_missing uidmap apparmor bubblewrap tmux jq iproute2 procps gcc libc6-dev make git python3 vim-tiny dpkg-dev strace gdb util-linux \
             debhelper fakeroot help2man texinfo python3-pip python3-setuptools python3-wheel
         command -v npm >/dev/null || install_missing npm
     fi

@@ -41,6 +41,9 @@ type flagWords struct {
 func verbs(app *kong.Application) []verb {
 	var list []verb
 	for _, node := range app.Children {
+		if node.Hidden {
+			continue
+		}
 		v := verb{name: node.Name, help: node.Help}
 		v.addFlags(node.Flags)
 		for _, sub := range node.Children {

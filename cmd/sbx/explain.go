@@ -10,7 +10,15 @@ type explainCmd struct {
 
 // Run prints the spec, in plain words or as JSON, or its plan.
 func (c *explainCmd) Run() error {
-	spec, err := c.spec(withoutDashes(c.Command), nil)
+	store, err := ownStore()
+	if err != nil {
+		return err
+	}
+	upper := ""
+	if c.Name != "" {
+		upper = store.Upper(c.Name)
+	}
+	spec, _, err := c.resolve(withoutDashes(c.Command), store, upper, ownStreams, nil)
 	if err != nil {
 		return err
 	}

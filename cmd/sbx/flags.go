@@ -4,10 +4,12 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"sbx/host"
 	"sbx/profiles"
 	"sbx/sandbox"
+	"sbx/state"
 )
 
 // sandboxFlags are shared by run, shell and explain. Each that speaks for a key of the profile says
@@ -21,6 +23,7 @@ type sandboxFlags struct {
 	Tmpfs   []string `sep:"none" placeholder:"DST" help:"An empty folder in memory."`
 	Project string   `placeholder:"write|read|review|none" help:"What the command may do with the project."`
 	Net     string   `placeholder:"none|on|slirp|pasta|builtin|host|join:NAME" help:"Network; none by default."`
+	IPC     string   `name:"ipc" placeholder:"join:NAME" help:"System V IPC and message queues of another sandbox."`
 	Allow   []string `sep:"none" placeholder:"HOST[:PORT]" help:"Allow this destination alone."`
 	Publish []string `short:"P" sep:"none" placeholder:"[IP:]HOST:INSIDE[/udp]" help:"Publish a port."`
 	CapAdd  []string `sep:"none" placeholder:"NAME" help:"Add a capability."`
@@ -50,9 +53,6 @@ func (f *sandboxFlags) later() error {
 		given       bool
 		name, means string
 	}{
-		{f.Name != "", "--name", "sandboxes that are kept"},
-		{f.Detach, "--detach", "sandboxes in the background"},
-		{f.Rm, "--rm", "sandboxes that are kept (those of this version are always removed)"},
 		{f.Review, "--review", "review"},
 		{f.ApplyIfClean, "--apply-if-clean", "review"},
 	} {
@@ -98,24 +98,25 @@ func (f *sandboxFlags) keys() []profiles.Flag {
 	return list
 }
 
-// spec resolves the flags and a command to a spec. What the project asks for beyond the user's own
-// profiles has to be agreed to; ask is nil where nobody is to be asked now.
-func (f *sandboxFlags) spec(command []string, ask asker) (*sandbox.Spec, error) {
+// resolve makes a spec of the flags and a command. upper is where what the sandbox changes is kept; empty:
+// in memory. What the project asks for beyond the user's own profiles has to be agreed to; ask is nil where
+// nobody is to be asked now.
+func (f *sandboxFlags) resolve(command []string, store *state.Store, upper string, streams sandbox.Streams, ask asker) (*sandbox.Spec, *profiles.Loaded, error) {
 	if err := f.later(); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	for _, env := range f.Env {
 		if err := profiles.CheckEnvFlag(env); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
 	at, err := findPlace()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	loaded, err := f.load(at, taskName(command), ask)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	workdir := f.Workdir
 	if loaded.Task.Run.Set {
@@ -124,11 +125,34 @@ func (f *sandboxFlags) spec(command []string, ask asker) (*sandbox.Spec, error) 
 			workdir = at.project.Dir
 		}
 	}
-	return sandbox.Resolve(sandbox.Request{
+	joined, err := f.joined(loaded.Profile.Network.Mode.V, store)
+	if err != nil {
+		return nil, nil, err
+	}
+	spec, err := sandbox.Resolve(sandbox.Request{
 		Loaded: loaded, Project: at.project, Account: at.account, Command: command,
 		Cwd: at.cwd, Workdir: workdir, Environ: os.Environ(), EnvFlags: f.Env,
-		Streams: ownStreams, Count: f.Stats,
+		Streams: streams, Upper: upper, Joined: joined, JoinIPC: f.IPC != "",
+		Count: f.Stats || f.Name != "" || f.Detach, // what stays may be paused, and asked for its use
 	})
+	return spec, loaded, err
+}
+
+// joined finds the sandbox whose network or IPC namespace is to be used, if one is.
+func (f *sandboxFlags) joined(mode profiles.NetMode, store *state.Store) (*sandbox.Joined, error) {
+	ipc, isJoin := strings.CutPrefix(f.IPC, "join:")
+	net := mode.Joins()
+	switch {
+	case f.IPC != "" && !isJoin:
+		return nil, &sandbox.UsageError{Problem: fmt.Sprintf("--ipc %s: no such value", f.IPC), Hint: "--ipc join:NAME; without it a sandbox has its own"}
+	case ipc != "" && net != "" && ipc != net:
+		return nil, &sandbox.UsageError{Problem: fmt.Sprintf("joining both %s and %s: a sandbox is made inside the user namespace of one", net, ipc), Hint: "join one of them"}
+	case ipc+net == "":
+		return nil, nil
+	case net == "":
+		net = ipc
+	}
+	return sandbox.FindJoined(store, net)
 }
 
 // place is who runs sbx, and where: all that the profiles of a run hang on besides its flags.

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strconv"
 	"strings"
@@ -22,12 +23,15 @@ import (
 // All that a person reads is printed from this file. Messages of sbx itself go to stderr and begin
 // with "sbx: "; what the user should do is on a line of its own, "sbx: hint: ".
 
+// messages is where they go: stderr, or the log of a sandbox in the background.
+var messages io.Writer = os.Stderr
+
 func message(format string, args ...any) {
-	fmt.Fprintln(os.Stderr, "sbx: "+escape(fmt.Sprintf(format, args...)))
+	fmt.Fprintln(messages, "sbx: "+escape(fmt.Sprintf(format, args...)))
 }
 
 func hint(format string, args ...any) {
-	fmt.Fprintln(os.Stderr, "sbx: hint: "+escape(fmt.Sprintf(format, args...)))
+	fmt.Fprintln(messages, "sbx: hint: "+escape(fmt.Sprintf(format, args...)))
 }
 
 // escape shows what would act on a terminal, or reorder text, as an escape sequence: names come
@@ -232,6 +236,7 @@ func printAdvice(err error) {
 	if errors.As(err, &level) {
 		hint("sbx doctor tells what is missing and what mends it")
 	}
+	printStateAdvice(err)
 	advice, ok := adviceFor(err)
 	if !ok {
 		return

@@ -2,6 +2,7 @@ package main
 
 import (
 	"sbx/sandbox"
+	"sbx/state"
 )
 
 type shellCmd struct {
@@ -9,17 +10,29 @@ type shellCmd struct {
 	Ref string `arg:"" optional:"" name:"image" help:"The image to open a shell in; the host's own root if none."`
 }
 
-// Run opens the user's shell. Without a terminal it reads its commands from stdin, as shells do.
+// Run opens the user's shell. One with a name that exists is started again, or joined.
+//
+// Without a terminal it reads its commands from stdin, as shells do.
 func (c *shellCmd) Run(prepared *sandbox.Prepared) error {
-	if c.JSON && !c.Stats {
+	if c.JSON && !c.Stats && !c.Detach {
 		return &sandbox.UsageError{Problem: "--json: the only results of a shell are its statistics", Hint: "add --stats"}
 	}
 	if c.Ref != "" {
 		c.Image = c.Ref
 	}
-	spec, err := c.spec(nil, askOnTerminal(prepared))
-	if err != nil {
-		return err
+	if c.Name == "" || c.Detach {
+		return c.start("shell", nil, prepared)
 	}
-	return c.runSpec(spec, prepared)
+	_, record, err := lookUp(c.Name)
+	switch {
+	case isMissing(err):
+		return c.start("shell", nil, prepared)
+	case err != nil:
+		return err
+	case !c.plain():
+		return &sandbox.UsageError{Problem: "the sandbox " + c.Name + " exists, and has the flags that it was made with", Hint: "sbx shell -n " + c.Name + " alone, or sbx rm " + c.Name + " first"}
+	case record.Status() == state.Exited:
+		return restart(c.Name, nil, false, prepared)
+	}
+	return (&execCmd{Name: c.Name}).Run()
 }

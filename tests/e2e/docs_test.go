@@ -28,7 +28,8 @@ func TestManPage(t *testing.T) {
 		documented = append(documented, m[1])
 	}
 	var all []string
-	for _, verb := range []string{"run", "shell", "explain", "doctor", "profile list", "profile show", "profile check", "init", "trust", "untrust", "tasks"} {
+	for _, verb := range []string{"run", "shell", "explain", "doctor", "ps", "exec", "attach", "logs", "inspect", "stats", "top", "start", "stop", "kill",
+		"pause", "resume", "wait", "rename", "cp", "rm", "events", "profile list", "profile show", "profile check", "init", "trust", "untrust", "tasks"} {
 		help, err := exec.Command("sbx", append(strings.Fields(verb), "--help")...).Output()
 		if err != nil {
 			t.Fatalf("sbx %s --help: %v", verb, err)

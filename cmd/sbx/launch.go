@@ -1,0 +1,309 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"reflect"
+	"slices"
+	"strings"
+
+	"sbx/profiles"
+	"sbx/sandbox"
+	"sbx/state"
+)
+
+// launch is a sandbox on its way from flags to its start.
+type launch struct {
+	verb    string
+	flags   *sandboxFlags
+	command []string
+	store   *state.Store
+	// kept says that what the sandbox changes lies in its folder.
+	kept   bool
+	name   string
+	ask    asker
+	spec   *sandbox.Spec
+	loaded *profiles.Loaded
+}
+
+// start starts a new sandbox: under a name, in the background, or neither.
+func (f *sandboxFlags) start(verb string, command []string, prepared *sandbox.Prepared) error {
+	store, err := ownStore()
+	if err != nil {
+		return err
+	}
+	l := &launch{verb: verb, flags: f, command: command, store: store, kept: f.Name != "", name: f.Name, ask: askOnTerminal(prepared)}
+	if f.Name != "" {
+		if err := state.CheckName(f.Name); err != nil {
+			return err
+		}
+		if err := l.free(); err != nil {
+			return err
+		}
+	}
+	if err := l.resolve(); err != nil {
+		return err
+	}
+	if !l.kept && !f.Detach {
+		return l.foreground(nil, prepared)
+	}
+	folder, err := l.create()
+	if err != nil {
+		return err
+	}
+	if err = l.run(folder, prepared); err != nil && !isEnd(err) {
+		discard(l.store, folder)
+	}
+	return err
+}
+
+// free tells early that a name is taken; create holds it.
+func (l *launch) free() error {
+	record, left, err := l.store.Get(l.name)
+	if left != nil {
+		printLeft(*left)
+	}
+	if err == nil {
+		return &state.ExistsError{Name: l.name, Status: record.Status()}
+	}
+	if isMissing(err) {
+		return nil
+	}
+	return err
+}
+
+// isEnd tells an error that is the end of a payload from one of the start.
+func isEnd(err error) bool {
+	var status exitStatus
+	var not *sandbox.NotExecutedError
+	return errors.As(err, &status) || errors.As(err, &not)
+}
+
+// run runs a sandbox that has a folder.
+func (l *launch) run(folder *state.Folder, prepared *sandbox.Prepared) error {
+	if l.kept {
+		if err := sandbox.MakeUpper(l.spec, folder); err != nil {
+			return err
+		}
+	}
+	if l.flags.Detach {
+		return l.background(folder)
+	}
+	return l.foreground(folder, prepared)
+}
+
+func (l *launch) create() (*state.Folder, error) {
+	for {
+		if !l.kept {
+			l.name = state.NewName()
+		}
+		record, err := l.record()
+		if err != nil {
+			return nil, err
+		}
+		folder, err := l.store.Create(record)
+		var taken *state.ExistsError
+		if !l.kept && errors.As(err, &taken) {
+			continue
+		}
+		return folder, err
+	}
+}
+
+// discard removes a sandbox that could not be started.
+func discard(store *state.Store, folder *state.Folder) {
+	folder.Remove(sandbox.RemoveForeign)
+	folder.Close()
+}
+
+// resolve makes the spec. A detached sandbox has a terminal of its own where it is a shell or where the
+// caller sits at one.
+func (l *launch) resolve() (err error) {
+	upper := ""
+	if l.kept {
+		upper = l.store.Upper(l.name)
+	}
+	streams := ownStreams
+	terminal := l.flags.Detach && (l.verb == "shell" || sandbox.IsTerminal(os.Stdin) && sandbox.IsTerminal(os.Stdout))
+	if l.flags.Detach {
+		detached, done, err := sandbox.DetachedStreams()
+		if err != nil {
+			return err
+		}
+		defer done()
+		streams = detached
+	}
+	if l.spec, l.loaded, err = l.flags.resolve(l.command, l.store, upper, streams, l.ask); err != nil {
+		return err
+	}
+	if terminal {
+		l.spec.OwnTerminal(ownStreams)
+	}
+	return nil
+}
+
+// record is that of the sandbox to be started.
+func (l *launch) record() (*state.Record, error) {
+	r, err := sandbox.NewRecord(l.spec, l.name, l.verb, l.flags.withoutValues())
+	if err != nil {
+		return nil, err
+	}
+	r.Kept, r.Detached, r.Remove = l.kept, l.flags.Detach, l.flags.Rm
+	r.ProfileHash = sandbox.HashProfile(&l.loaded.Profile)
+	r.EnvGiven = l.flags.givenEnv()
+	r.Asked = l.command
+	r.Cwd, err = os.Getwd()
+	return r, err
+}
+
+// foreground starts a sandbox, waits for its end, and tells what is to be told.
+func (l *launch) foreground(folder *state.Folder, prepared *sandbox.Prepared) error {
+	printStart(l.spec)
+	running, err := sandbox.Start(l.spec, ownStreams, prepared, printNotice)
+	if err != nil {
+		return err
+	}
+	printLowered(l.spec, running.Level)
+	life := running.Live(l.store, folder, l.record, printLeft)
+	result, err := running.Wait()
+	life.End(result, err)
+	if failed := life.Began(); failed != nil && l.kept {
+		message("warning: %v", failed)
+	}
+	printEnd(l.spec, result)
+	if l.flags.Stats {
+		printUsage(result, l.flags.JSON)
+	}
+	switch {
+	case err != nil:
+		return err
+	case result.Uncovered != nil:
+		return result.Uncovered
+	case result.Status != 0:
+		return exitStatus(result.Status)
+	}
+	return nil
+}
+
+// background leaves a sandbox to a supervisor of its own, and prints its name.
+func (l *launch) background(folder *state.Folder) error {
+	printStart(l.spec)
+	record, err := l.record()
+	if err != nil {
+		return err
+	}
+	done := progress("starting " + folder.Name())
+	err = sandbox.Detach(l.spec, l.store, folder, record)
+	done()
+	var failed *sandbox.SupervisorFailedError
+	if errors.As(err, &failed) {
+		return failedStart(failed.Status)
+	}
+	if err != nil {
+		return err
+	}
+	defer folder.Close()
+	return printName(folder.Name(), l.flags.JSON)
+}
+
+// failedStart is a start that failed in a supervisor, which has printed why.
+type failedStart int
+
+func (failedStart) Error() string { return "" }
+
+// withoutValues are the flags as a record keeps them.
+func (f *sandboxFlags) withoutValues() sandboxFlags {
+	kept := *f
+	kept.Name, kept.Detach, kept.Rm, kept.JSON = "", false, false, false
+	kept.Env = nil
+	for _, env := range f.Env {
+		if !strings.Contains(env, "=") {
+			kept.Env = append(kept.Env, env)
+		}
+	}
+	return kept
+}
+
+// givenEnv are the names of the variables whose values the flags gave.
+func (f *sandboxFlags) givenEnv() (names []string) {
+	for _, env := range f.Env {
+		if name, _, given := strings.Cut(env, "="); given && !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// plain tells whether no flag says anything of the sandbox itself.
+func (f *sandboxFlags) plain() bool {
+	kept := f.withoutValues()
+	kept.Env = f.Env
+	return reflect.DeepEqual(kept, sandboxFlags{})
+}
+
+// again makes the launch of a sandbox that has ended, as it was made the first time. env are values for
+// this time.
+func again(store *state.Store, record *state.Record, env []string) (*launch, error) {
+	flags := &sandboxFlags{}
+	if err := json.Unmarshal(record.Flags, flags); err != nil {
+		return nil, &state.RecordError{Name: record.Name, Err: err}
+	}
+	if !record.Kept {
+		return nil, &sandbox.UsageError{Problem: "the files of " + record.Name + " went when it ended", Hint: "give a sandbox a name to keep it: sbx run -n NAME"}
+	}
+	flags.Env = append(flags.Env, env...)
+	flags.Name = record.Name
+	if err := os.Chdir(record.Cwd); err != nil {
+		return nil, fmt.Errorf("going back to where %s was made: %w", record.Name, err)
+	}
+	given := flags.givenEnv()
+	for _, name := range record.EnvGiven {
+		if !slices.Contains(given, name) {
+			message("the value of %s was given by --env and is not kept: it is not set", name)
+			hint("give it again: sbx start %s --env %s=VALUE", record.Name, name)
+		}
+	}
+	return &launch{verb: record.Verb, flags: flags, command: record.Asked, store: store, kept: true, name: record.Name}, nil
+}
+
+// restart starts a sandbox that has ended, in its own folder.
+func restart(name string, env []string, detach bool, prepared *sandbox.Prepared) error {
+	store, _, err := lookUp(name)
+	if err != nil {
+		return err
+	}
+	folder, err := store.Open(name)
+	if err != nil {
+		return err
+	}
+	defer folder.Close()
+	if err := folder.Lock(); err != nil {
+		return err
+	}
+	record, err := folder.Read()
+	if err != nil {
+		return err
+	}
+	if record.Status() != state.Exited {
+		return &sandbox.UsageError{Problem: name + " is " + string(record.Status()) + " already", Hint: "sbx exec " + name + " -- sh"}
+	}
+	l, err := again(store, record, env)
+	if err != nil {
+		return err
+	}
+	l.flags.Detach = detach
+	if err := l.resolve(); err != nil {
+		return err
+	}
+	if record.Terminal && detach && record.Verb == "run" {
+		l.spec.OwnTerminal(ownStreams)
+	}
+	err = l.run(folder, prepared)
+	var failed failedStart
+	if errors.As(err, &failed) {
+		return exitStatus(failed)
+	}
+	return err
+}
