@@ -33,7 +33,7 @@ const clockTicks = 100
 
 // Processes are those of a running sandbox: PID 1's descendants. The payload's come first.
 func Processes(r *state.Record) ([]Proc, error) {
-	if !r.Init.Alive() {
+	if !r.Supervisor.Alive() { // PID 1 itself may be hidden: proc(5), hidepid
 		return nil, &NotRunningError{r.Name}
 	}
 	dirs, err := filepath.Glob("/proc/[0-9]*")
