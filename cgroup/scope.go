@@ -14,10 +14,10 @@ import (
 	"sbx/host"
 )
 
-// How long systemd may take for a scope, and how long a systemd to which there is no connection is tried again: it starts
-// anew (daemon-reexec) within a second or two.
+// How long systemd may take for a scope, which is what its own tools wait (sd_bus_set_method_call_timeout(3)), and how
+// long a systemd to which there is no connection is tried again: it starts anew (daemon-reexec) within a second or two.
 const (
-	patience  = 15 * time.Second
+	patience  = 25 * time.Second
 	reconnect = 4 * time.Second
 	pause     = 50 * time.Millisecond
 )
