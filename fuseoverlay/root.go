@@ -78,6 +78,8 @@ type Root struct {
 	OuterProc bool `json:"outer_proc"`
 	// OldKernel says that mount_setattr(2) is missing.
 	OldKernel bool `json:"old_kernel,omitempty"`
+	// Overlay, if there is one, is what all else is laid on: the layers of an image, or a folder.
+	Overlay *Overlay `json:"overlay,omitempty"`
 }
 
 // Slots of the plan.
@@ -118,13 +120,20 @@ type builder struct {
 	kept map[string]bool
 	// hidden counts the folders in shutDir.
 	hidden uint64
+	// on is the root in which targets are found.
+	on userns.Slot
+	// image is what only a root of layers needs.
+	image *imageBuilder
 }
 
 // Steps are the parts of a plan that build the root and enter it: first lays the first entries, rest the
 // others. Before them the plan must have written its id maps; between them absolute paths still lead to
 // the old root; after them the working folder is the new one.
 func (r *Root) Steps() (first, rest []userns.Step) {
-	b := &builder{root: r, made: map[string]bool{"/": true}, shown: map[string]bool{}, kept: map[string]bool{}}
+	if r.Overlay != nil {
+		return nil, r.overlaySteps()
+	}
+	b := r.newBuilder()
 	b.steps = make([]userns.Step, 0, stepsPerEntry*(len(r.Entries)+4))
 	b.begin()
 	for i := range r.Entries[:r.First] {
@@ -139,6 +148,10 @@ func (r *Root) Steps() (first, rest []userns.Step) {
 	}
 	b.enter()
 	return b.steps[:n:n], b.steps[n:]
+}
+
+func (r *Root) newBuilder() *builder {
+	return &builder{root: r, made: map[string]bool{"/": true}, shown: map[string]bool{}, kept: map[string]bool{}, on: rootSlot}
 }
 
 // stepsPerEntry is about as many as most entries take: memory that is not grown bit by bit.
@@ -182,6 +195,9 @@ func (b *builder) entry(e *Entry) {
 	case Kept:
 		b.keep(e)
 	case Symlink:
+		if b.image != nil {
+			return // made already
+		}
 		b.parents(e.Target)
 		b.link(e)
 	case File:
@@ -239,7 +255,7 @@ func (b *builder) lay(do, target string, recursive bool, attr uint64, mounts []S
 func (b *builder) attach(do, target string) { b.attachFrom(do, treeSlot, target) }
 
 func (b *builder) attachFrom(do string, tree userns.Slot, target string) {
-	b.add(userns.OpenAt(do, rootSlot, relative(target), userns.How{Flags: unix.O_PATH | unix.O_NOFOLLOW, Resolve: insideRoot}).To(targetSlot),
+	b.add(userns.OpenAt(do, b.on, relative(target), userns.How{Flags: unix.O_PATH | unix.O_NOFOLLOW, Resolve: insideRoot}).To(targetSlot),
 		userns.MoveMount(do, tree, targetSlot),
 		userns.Close(do, targetSlot))
 }
@@ -282,7 +298,7 @@ func (b *builder) remount(do string, attr uint64, mounts []Submount) {
 // mountPoint makes what a mount is laid over, where that lies in memory. In a folder of the host
 // nothing is made: what is not there cannot be mounted over.
 func (b *builder) mountPoint(target, do string, dir bool) {
-	if b.onHost(target) {
+	if b.image != nil || b.onHost(target) {
 		return
 	}
 	if dir {
@@ -358,7 +374,7 @@ func (b *builder) parents(target string) { b.folder(path.Dir(target), 0o755) }
 
 // folder makes a folder in memory, with those above it.
 func (b *builder) folder(target string, mode uint32) {
-	if b.made[target] || b.onHost(target) {
+	if b.image != nil || b.made[target] || b.onHost(target) {
 		return
 	}
 	b.parents(target)
@@ -372,7 +388,9 @@ func (b *builder) folder(target string, mode uint32) {
 func (b *builder) scratch(e *Entry) {
 	do := "making " + e.Target
 	source := e.Target
-	if b.onHost(e.Target) {
+	if b.image != nil {
+		source = b.image.scratch[e.Target]
+	} else if b.onHost(e.Target) {
 		b.folder(shutDir, 0)
 		b.hidden++
 		source = shutDir + "/" + decimal(b.hidden)
@@ -387,6 +405,9 @@ func (b *builder) scratch(e *Entry) {
 // file makes a file in memory, and lays it over the host's one where it is to replace that.
 func (b *builder) file(e *Entry) {
 	do := "writing " + e.Target
+	if b.image != nil && !b.onHost(e.Target) {
+		return // made already
+	}
 	if !b.onHost(e.Target) {
 		b.parents(e.Target)
 		b.write(do, relative(e.Target), e)
@@ -422,7 +443,7 @@ func (b *builder) hideFile(e *Entry) {
 	do := "hiding " + e.Target
 	how := userns.How{Flags: unix.O_PATH | unix.O_NOFOLLOW, Resolve: insideRoot}
 	b.add(userns.Open(do, "/dev/null", pathOnly).To(sourceSlot), userns.CloneTree(do, sourceSlot, false).To(treeSlot),
-		userns.OpenAt(do, rootSlot, relative(e.Target), how).Tolerate(unix.ENOENT).To(targetSlot),
+		userns.OpenAt(do, b.on, relative(e.Target), how).Tolerate(unix.ENOENT).To(targetSlot),
 		userns.MoveMount(do, treeSlot, targetSlot).Unless(targetSlot, unix.ENOENT),
 		userns.Close(do, targetSlot).Unless(targetSlot, unix.ENOENT))
 	b.close(do, sourceSlot, treeSlot)
@@ -472,7 +493,7 @@ func outerProc() []userns.Step {
 func (b *builder) lock(e *Entry) {
 	do := "locking " + e.Target
 	how := userns.How{Flags: unix.O_PATH | unix.O_NOFOLLOW, Resolve: insideRoot}
-	b.add(userns.OpenAt(do, rootSlot, relative(e.Target), how).Tolerate(unix.ENOENT).To(targetSlot),
+	b.add(userns.OpenAt(do, b.on, relative(e.Target), how).Tolerate(unix.ENOENT).To(targetSlot),
 		userns.CloneTree(do, targetSlot, true).To(treeSlot).Unless(targetSlot, unix.ENOENT))
 	if b.root.OldKernel {
 		b.add(userns.MoveMount(do, treeSlot, targetSlot).Unless(targetSlot, unix.ENOENT),

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -167,6 +168,29 @@ func (l *loader) defaults(c Config) (*Profile, error) {
 		p.Limits.Enforce = c.Limits.Enforce
 	}
 	return p, err
+}
+
+// ConfigHome is $XDG_CONFIG_HOME/sbx; the specification says that a relative one is ignored.
+func ConfigHome(home string) string {
+	if dir := os.Getenv("XDG_CONFIG_HOME"); filepath.IsAbs(dir) {
+		return filepath.Join(dir, "sbx")
+	}
+	return filepath.Join(home, ".config", "sbx")
+}
+
+// ImageAliases are the short names of images.
+func (c *Config) ImageAliases() map[string]string {
+	names := make(map[string]string, len(c.Aliases))
+	for name, v := range c.Aliases {
+		names[name] = v.V
+	}
+	return names
+}
+
+// LoadConfig reads the user's own configuration alone, for what needs no profile.
+func LoadConfig(configHome, home string) (Config, error) {
+	l := &loader{Options{ConfigHome: configHome, Home: home}}
+	return l.config()
 }
 
 func (l *loader) config() (Config, error) {

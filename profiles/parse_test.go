@@ -85,13 +85,12 @@ func TestSeveralErrorsComeInOrder(t *testing.T) {
 
 func TestNotYetIsRefused(t *testing.T) {
 	for _, c := range []struct{ text, want string }{
-		{"[root]\nimage = 'x'", "f.toml:2:9: root.image is not available in this version of sbx; leave it out"},
 		{"[files]\nproject = 'review'", `files.project = "review" is not available in this version of sbx; write "read" or "none"`},
 		{"[files]\nhome = 'kept'", `files.home = "kept" is not`},
 		{"[network]\nallow = []", `network.allow is not available`},
 		{"[harden]\nnested = true", `harden.nested = "true" is not available`},
 		{"[profiles.x.network]\nmode = 'on'", `f.toml:2:8: network.mode = "on"`},
-		{"[tasks.x]\nrun = 'a'\nroot.dir = 'x'", `f.toml:3:12: root.dir is not`},
+		{"[tasks.x]\nrun = 'a'\nfiles.home = 'kept'", `f.toml:3:14: files.home = "kept" is not`},
 		// what is wrong anyway is said first
 		{"[limits]\nmemory = '0'\n[network]\nmode = 'on'", `f.toml:2:10: limits.memory: size "0" is not above zero`},
 	} {

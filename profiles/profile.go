@@ -328,7 +328,11 @@ type Registry struct {
 }
 
 // Storage is the table [storage] of the user's configuration.
-type Storage struct{ Driver Val[string] }
+type Storage struct {
+	Driver Val[string]
+	// LayerLimit bounds what one layer of an image unpacks to.
+	LayerLimit Val[Size]
+}
 
 // NetworkConfig is the table [network] of the user's configuration.
 type NetworkConfig struct{ Driver Val[string] }

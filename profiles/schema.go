@@ -57,6 +57,7 @@ var configKeys = []key[Config]{
 	scalar[Config, string]{"profile", `"host"`, word("host", parseName), func(c *Config) *Val[string] { return &c.Profile }, nil},
 	dict[Config]{"aliases", `{ ubuntu = "example.org/library/ubuntu:24.04" }`, parseName, word("ubuntu:24.04", parseReference), func(c *Config) *map[string]Val[string] { return &c.Aliases }},
 	scalar[Config, string]{"storage.driver", `"auto"`, oneOf("auto", "overlay", "fuse-overlayfs"), func(c *Config) *Val[string] { return &c.Storage.Driver }, nil},
+	scalar[Config, Size]{"storage.layer_limit", `"64GiB"`, parseSize, func(c *Config) *Val[Size] { return &c.Storage.LayerLimit }, nil},
 	scalar[Config, string]{"network.driver", `"auto"`, oneOf("auto", "slirp", "pasta", "builtin"), func(c *Config) *Val[string] { return &c.Network.Driver }, nil},
 	list[Config, string]{name: "trust.folders", like: `"~/work"`, parse: parsePath, at: func(c *Config) *List[string] { return &c.Trust.Folders }},
 	scalar[Config, Enforce]{"limits.enforce", `"required"`, oneOf(EnforceRequired, EnforceBestEffort), func(c *Config) *Val[Enforce] { return &c.Limits.Enforce }, nil},
@@ -77,8 +78,6 @@ type later struct {
 }
 
 var notYet = []later{
-	{"root.image", nil, "leave it out: the root is then the host's own system folders"},
-	{"root.dir", nil, "leave it out: the root is then the host's own system folders"},
 	{"files.project", []string{"write", "read", "none"}, `write "read" or "none" to keep the project as it is`},
 	{"files.volumes", nil, "use a folder: [files] mounts, or -v ./folder:/inside"},
 	{"files.capture", nil, ""},
@@ -90,8 +89,5 @@ var notYet = []later{
 }
 
 var notYetConfig = []later{
-	{"aliases", nil, ""},
-	{"storage.driver", []string{"auto"}, "leave it out"},
 	{"network.driver", []string{"auto"}, "leave it out"},
-	{"registries", nil, ""},
 }

@@ -265,6 +265,15 @@ const userHint = `write "me", "root", or a number as in "1000" or "1000:1000"`
 
 // parseUser reads me, root or UID[:GID]. The highest 32-bit number means "no
 // change" to the kernel, so it is no id.
+// ParseUser reads me, root or UID[:GID].
+func ParseUser(s string) (User, error) {
+	u, err := parseUser(s)
+	if err != nil {
+		return u, Errors{errorAt(Origin{Layer: LayerFlag, Flag: "--user"}, err)}
+	}
+	return u, nil
+}
+
 func parseUser(s string) (User, error) {
 	switch s {
 	case "me", "root":

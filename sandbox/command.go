@@ -70,10 +70,12 @@ func resolveCommand(s *Spec, r *Request, home string, folders, variables []strin
 		s.EnvNames = append(s.EnvNames, name)
 	}
 	slices.Sort(s.EnvNames)
-	if len(s.Command) == 0 {
+	if r.Shell {
 		s.Command = []string{r.Account.Shell}
 	}
-	s.Attempts = attempts(s.Command[0], env["PATH"])
+	if len(s.Command) > 0 {
+		s.Attempts = attempts(s.Command[0], env["PATH"])
+	}
 }
 
 // attempts are the paths of a command, in the order in which execvp(3) tries them.

@@ -175,12 +175,13 @@ func payloadSteps(s *Spec) []userns.Step {
 			steps = append(steps, userns.Dup("taking the terminal", slaveSlot, fd))
 		}
 	}
-	return append(append(steps,
+	steps = append(steps,
 		userns.SetLimit("limiting cores", unix.RLIMIT_CORE, "RLIMIT_CORE", coreLimit, coreLimit),
 		userns.SetLimit("limiting open files", unix.RLIMIT_NOFILE, "RLIMIT_NOFILE", s.Limits.NoFileSoft, s.Limits.NoFileHard),
 		userns.SetLimit("limiting processes", unix.RLIMIT_NPROC, "RLIMIT_NPROC", s.Limits.Processes, s.Limits.Processes),
-		userns.Umask("restoring the umask", s.Umask),
-		userns.Chdir("entering the working folder "+s.Workdir, s.Workdir),
+		userns.Umask("restoring the umask", s.Umask))
+	steps = append(steps, enterWorkdir(s)...)
+	return append(append(steps,
 		userns.CloseOnExec("closing all other descriptors", 3),
 	), userns.Exec("executing "+s.Command[0], s.Attempts, s.Command, s.Env)...)
 }
@@ -199,5 +200,18 @@ func lowerByNotices(l *Level, notices []userns.StepError) {
 		case n.Step.Do == keyringStep:
 			l.Warnings = append(l.Warnings, "no session keyring of its own: "+n.Errno.Error()+" (the seccomp filter refuses all keyring calls)")
 		}
+	}
+}
+
+// enterWorkdir changes into the working folder. One that an image names must not be /proc/self/fd/7: what
+// the walk has open at this time are folders of the host.
+func enterWorkdir(s *Spec) []userns.Step {
+	do := "entering the working folder " + s.Workdir
+	if s.Image == nil {
+		return []userns.Step{userns.Chdir(do, s.Workdir)}
+	}
+	return []userns.Step{
+		userns.Open(do, s.Workdir, userns.How{Flags: unix.O_PATH | unix.O_DIRECTORY, Resolve: unix.RESOLVE_NO_MAGICLINKS}).To("workdir"),
+		userns.Fchdir(do, "workdir"),
 	}
 }

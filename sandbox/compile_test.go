@@ -37,8 +37,38 @@ func specs() map[string]*Spec {
 			s.Root.Entries, _ = l.sorted()
 			s.Cgroup.Way, s.Root.Resize = host.CgroupScope, 1<<20
 		}),
-		"kept": hostSpecOn("/state/upper"),
+		"kept":  hostSpecOn("/state/upper"),
+		"image": with(hostSpec(), func(s *Spec) { onLayers(s, "a/f", "b/f") }),
+		"fuse": with(hostSpec(), func(s *Spec) {
+			onLayers(s, "a/f")
+			s.Root.Overlay.Fuse, s.Root.Overlay.OtherUser = true, true
+		}),
 		"bare": with(hostSpec(), func(s *Spec) { s.Harden = Harden{LastCap: 1} }),
+	}
+}
+
+// onLayers puts a sandbox on layers, with what an image names as the working folder.
+func onLayers(s *Spec, layers ...string) {
+	s.Image = &Image{Ref: "docker.io/library/x:latest"}
+	s.Root.Overlay = &fuseoverlay.Overlay{
+		Folder: "/home/u/.local/share/sbx/images/layers/l", Layers: layers, Upper: "/home/u/.local/state/sbx/uppers/run-1", UID: s.IDs.UID, GID: s.IDs.GID,
+		Folders: []fuseoverlay.Folder{{Path: "/srv/app", Mode: 0o755}, {Path: "/tmp", Mode: 0o1777}},
+	}
+}
+
+// Whatever an image names, its working folder is entered without magic links, and nothing of the old root is left
+// when anything of the image is followed.
+func TestImagePlanShutsTheHostFirst(t *testing.T) {
+	s := hostSpec()
+	onLayers(s, "a/f")
+	s.Workdir = "/proc/self/fd/7"
+	text := Compile(s).String()
+	if !strings.Contains(text, `openat2(AT_FDCWD, "/proc/self/fd/7", [O_PATH|O_DIRECTORY|O_CLOEXEC, 0, RESOLVE_NO_MAGICLINKS]`) {
+		t.Error("the working folder is entered in another way")
+	}
+	pivot, made := strings.Index(text, "pivot_root("), strings.Index(text, `mkdirat(AT_FDCWD, "/srv`)
+	if pivot < 0 || made < pivot || strings.Count(text[pivot:made], "umount2(") != 2 {
+		t.Error("folders of the image are made before the old root is gone")
 	}
 }
 

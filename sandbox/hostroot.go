@@ -50,6 +50,8 @@ type layout struct {
 	base int
 	// own are sbx's own folders, which are never shown.
 	own []string
+	// links are those of an image's own that targets might pass.
+	links map[string]string
 }
 
 func (l *layout) add(e fuseoverlay.Entry) { l.entries = append(l.entries, e) }
@@ -201,6 +203,26 @@ func (l *layout) throughLinks(target string) string {
 	for _, e := range l.entries {
 		if e.Kind == fuseoverlay.Symlink && host.Within(target, e.Target) {
 			return filepath.Join(filepath.Dir(e.Target), e.Content, strings.TrimPrefix(target, e.Target))
+		}
+	}
+	return throughImageLinks(l.links, target)
+}
+
+// throughImageLinks rewrites a target that passes links of an image, such as /lib and /var/run.
+func throughImageLinks(links map[string]string, target string) string {
+	for range len(links) {
+		before := target
+		for link, to := range links {
+			if !host.Within(target, link) {
+				continue
+			}
+			if !filepath.IsAbs(to) {
+				to = filepath.Join(filepath.Dir(link), to)
+			}
+			target = filepath.Join("/", to, strings.TrimPrefix(target, link))
+		}
+		if target == before {
+			break
 		}
 	}
 	return target

@@ -17,8 +17,12 @@ type Request struct {
 	Loaded  *profiles.Loaded
 	Project profiles.Project
 	Account host.Account
-	// Command is the payload's argv; empty: the user's shell.
+	// Command is the payload's argv; empty: the image's own.
 	Command []string
+	// Shell asks for a shell: the caller's own, or that of the user on an image.
+	Shell bool
+	// Fetch brings images that are not here; nil: they are an error.
+	Fetch Fetch
 	// Cwd is the caller's working folder; Workdir one that was asked for, as it is inside.
 	Cwd, Workdir string
 	// Environ is the caller's environment, EnvFlags the values of --env.
@@ -75,25 +79,11 @@ func Resolve(r Request) (*Spec, error) {
 	if skipped := r.Project.Skipped; skipped != "" {
 		s.Level.Warnings = append(s.Level.Warnings, skipped+" belongs to another user, and says nothing here")
 	}
-	if err := checkProject(r.Project, s.Project.Access); err != nil {
+	if err := resolveFiles(s, &r, p); err != nil {
 		return nil, err
 	}
-	if err := resolveIDs(s, r.Account, p.Root.User.V, p.Root.Groups.V); err != nil {
-		return nil, err
-	}
-	if r.Joined != nil {
-		if err := s.join(r.Joined, r.JoinIPC); err != nil {
-			return nil, err
-		}
-	}
-	if err := resolveHarden(s, p); err != nil {
-		return nil, err
-	}
-	if err := resolveLimits(s, &r, p); err != nil {
-		return nil, err
-	}
-	if err := resolveRoot(s, &r, p); err != nil {
-		return nil, err
+	if len(s.Command) == 0 {
+		return nil, &UsageError{"no command given", "write it after --, as in: sbx run -- make"}
 	}
 	if err := s.findDisks(); err != nil {
 		return nil, err
@@ -102,6 +92,49 @@ func Resolve(r Request) (*Spec, error) {
 		return nil, &LevelError{s.Level}
 	}
 	return s, nil
+}
+
+// resolveFiles finds the ids and lays out the root: the host's own, or that of an image.
+func resolveFiles(s *Spec, r *Request, p *profiles.Profile) (err error) {
+	var b *base
+	onHost := !p.Root.Image.Set && !p.Root.Dir.Set
+	if err := checkProject(r.Project, s.Project.Access); err != nil {
+		if onHost || !byDefault(p.Files.Project.From) {
+			return err
+		}
+		// Somebody who opens a shell on an image in the home folder is about no project.
+		s.Project.Access = profiles.AccessNone
+		s.Level.Warnings = append(s.Level.Warnings, "no project is shown: it would be "+r.Project.Dir)
+	}
+	if onHost {
+		err = resolveIDs(s, r.Account, p.Root.User.V, p.Root.Groups.V)
+	} else {
+		b, err = resolveBase(s, r, p)
+	}
+	if err != nil {
+		return err
+	}
+	if r.Joined != nil {
+		if err := s.join(r.Joined, r.JoinIPC); err != nil {
+			return err
+		}
+	}
+	if b != nil {
+		s.Image = b.spec
+		if s.Image.Driver = r.Loaded.Config.Storage.Driver.V; s.Image.Driver == "" {
+			s.Image.Driver = driverAuto
+		}
+	}
+	if err := resolveHarden(s, p); err != nil {
+		return err
+	}
+	if err := resolveLimits(s, r, p); err != nil {
+		return err
+	}
+	if onHost {
+		return resolveRoot(s, r, p)
+	}
+	return resolveImageRoot(s, r, p, b)
 }
 
 // minOpenFiles is what the supervisor and the walk need at once, with some room.
@@ -163,6 +196,9 @@ func resolveHarden(s *Spec, p *profiles.Profile) error {
 	s.Harden = Harden{
 		Seccomp: program.Policy, Filter: program.Filter, KeyringsRefused: program.RefusesKeyrings,
 		Landlock: harden.LandlockFor(harden.LandlockABI()), LastCap: uint8(last),
+	}
+	if s.Image != nil && s.IDs.UID == 0 {
+		s.Harden.Capabilities = rootPowers
 	}
 	s.warnOfStreams()
 	return s.keepCapabilities(p.Harden.CapAdd.Values(), p.Harden.CapDrop.Values())

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sbx/cgroup"
+	"sbx/fuseoverlay"
 	"sbx/host"
 	"sbx/profiles"
 	"sbx/userns"
@@ -31,6 +32,8 @@ type Running struct {
 	group    *cgroup.Group // nil: none
 	stats    *cgroup.Stats // the last count
 	began    time.Time
+	upper    *upper
+	fuse     *fuseServer
 	ended    chan struct{}
 	timedOut atomic.Bool
 	hub      *hub // of a detached sandbox
@@ -106,6 +109,11 @@ func Start(s *Spec, streams Streams, prepared *Prepared, notify func(string)) (*
 // payload's process has until it executes.
 func start(s *Spec, streams Streams, prepared *Prepared, notify func(string), inputs map[userns.Slot]*os.File) (*Running, error) {
 	r := &Running{spec: s, Level: s.Level, began: time.Now(), ended: make(chan struct{}), over: make(chan struct{})}
+	upper, err := makeUpper(s)
+	if err != nil {
+		return nil, err
+	}
+	r.upper = upper
 	maker := beginGroup(s)
 	if s.Project.Access == profiles.AccessWrite {
 		r.before = takeSnapshot(&s.Project, false)
@@ -130,8 +138,17 @@ func start(s *Spec, streams Streams, prepared *Prepared, notify func(string), in
 			process, err = r.launch(options, nil)
 		}
 	}
+	if overlayRefused(err) && s.Image.Driver == driverAuto {
+		notify("the kernel refuses an overlay here (" + err.Error() + "): fuse-overlayfs takes its place")
+		s.Root.Overlay.Fuse = true
+		options.Prepared = nil
+		process, err = r.launch(options, nil)
+	}
 	if err != nil {
 		r.watch.stop()
+		r.fuse.end()
+		err = s.serverSaid(err)
+		upper.end()
 		return nil, r.explainStart(err)
 	}
 	r.process = process
@@ -151,12 +168,22 @@ func (r *Running) launch(options userns.Options, maker *cgroup.Maker) (*userns.P
 	if maker != nil {
 		options.AtEnd = r.count
 	}
+	if r.spec.Root.Overlay != nil && r.spec.Root.Overlay.Fuse {
+		options.ServeSlot, options.Serve = fuseoverlay.FuseSlot, r.serveLayers
+	}
 	process, err := userns.Start(Compile(r.spec), options)
 	if err != nil {
 		maker.Discard()
 		r.closeGroup()
 	}
 	return process, err
+}
+
+// serveLayers starts what serves the layers, and lets go of what the walk handed out for it.
+func (r *Running) serveLayers(files map[userns.Slot]*os.File) (err error) {
+	r.fuse, err = r.spec.startFuse(files)
+	files[fuseoverlay.FuseSlot].Close()
+	return err
 }
 
 // limitTime ends a payload that runs too long: TERM, and after a grace KILL for all.
@@ -169,7 +196,7 @@ func (r *Running) limitTime() {
 			return
 		}
 		r.timedOut.Store(true)
-		signalPayload(r.process.Payload, unix.SIGTERM)
+		signalPayload(r.process.Payload, r.spec.stopSignal())
 		if !r.endedWithin(grace) {
 			r.kill()
 		}
@@ -209,10 +236,25 @@ func (r *Running) Wait() (Result, error) {
 	if result.TimedOut {
 		result.Status = 124
 	}
+	removed := r.endUpper()
 	result.Cause = r.causeOf(&result, status)
 	r.result = result
 	close(r.over)
-	return result, r.explain(err)
+	return result, errors.Join(r.explain(err), removed)
+}
+
+// endUpper removes what the sandbox changed, once nobody writes to it any more.
+func (r *Running) endUpper() error {
+	r.fuse.end()
+	return r.upper.end()
+}
+
+// stopSignal is what asks a payload to end.
+func (s *Spec) stopSignal() unix.Signal {
+	if s.Image != nil && s.Image.StopSignal != 0 {
+		return s.Image.StopSignal
+	}
+	return unix.SIGTERM
 }
 
 // explain turns a failed execve into the error that it is.
@@ -222,7 +264,7 @@ func (r *Running) explain(err error) error {
 		return err
 	}
 	e := &NotExecutedError{Command: r.spec.Command[0], Errno: failed.Errno}
-	if e.Errno == unix.ENOENT {
+	if e.Errno == unix.ENOENT && r.spec.Image == nil {
 		e.Folder = missingFolder(r.spec)
 	}
 	return e

@@ -52,6 +52,9 @@ type Spec struct {
 	Cgroup  Cgroup       `json:"cgroup"`
 	Harden  Harden       `json:"harden"`
 
+	// Image is where the root comes from; nil: the host's own system.
+	Image *Image `json:"image,omitempty"`
+
 	// Project is the folder that the run is about, and what the payload may do with it.
 	Project Project `json:"project"`
 	Level   Level   `json:"level"`

@@ -20,6 +20,7 @@ func (s *Spec) Words() []Line {
 		{"command", strings.Join(s.Command, " ")},
 		{"working folder", s.Workdir},
 		{"project", fmt.Sprintf("%s (%s)", s.Project.Dir, s.Project.Access)},
+		{"root", s.rootWords()},
 		{"user inside", s.userWords()},
 		{"network", s.networkWords()},
 	}
@@ -52,6 +53,16 @@ func (s *Spec) userWords() string {
 		groups = "supplementary groups kept"
 	}
 	return fmt.Sprintf("uid %d, gid %d, outside the caller's own; %d sub-ids; %s", s.IDs.UID, s.IDs.GID, others, groups)
+}
+
+func (s *Spec) rootWords() string {
+	switch {
+	case s.Image == nil:
+		return "the host's own system folders, read-only"
+	case s.Image.Ref == "":
+		return "the tree in " + s.Root.Overlay.Folder + "; what is changed goes with the sandbox"
+	}
+	return fmt.Sprintf("%s (%s), %d layers; what is changed goes with the sandbox", s.Image.Ref, s.Image.Digest, len(s.Root.Overlay.Layers))
 }
 
 func (s *Spec) networkWords() string {

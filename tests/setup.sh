@@ -5,6 +5,7 @@
 #   tests/setup.sh prepare guest    only what builds and boots the guest of tests/vm
 #   tests/setup.sh stage DIR        copies DIR (binaries) and the source tree to where the test users can read them
 #   tests/setup.sh hello            fetches the Debian source package `hello`
+#   tests/setup.sh debian           makes a Debian base, for the tests of images
 #   tests/setup.sh guest DIR        builds the guest of tests/vm in DIR, unless it is there
 #
 # SBX_TEST_AS, `sbx` if not set, begins the names of users and folders: two checkouts are tested at once with two of them.
@@ -57,7 +58,8 @@ prepare() {
         install_missing uidmap
     else
         install_missing uidmap apparmor bubblewrap tmux jq iproute2 procps gcc libc6-dev make git python3 vim-tiny dpkg-dev strace gdb util-linux \
-            debhelper fakeroot help2man texinfo python3-pip python3-setuptools python3-wheel
+            debhelper fakeroot help2man texinfo python3-pip python3-setuptools python3-wheel \
+            docker-registry skopeo umoci fuse-overlayfs mmdebstrap apache2-utils zstd
         command -v npm >/dev/null || install_missing npm
     fi
 
@@ -91,7 +93,9 @@ stage_files() {
     tar -cf - --exclude=./.git --exclude=./bin . | tar -C $stage/new/src -xf -
     chmod -R u=rwX,go=rX $stage/new
     chown -R $user:$user $stage/new/src
-    rm -rf $stage/bin $stage/src
+    rm -rf $stage/bin $stage/src $stage/nasty
+    # Layers of other projects' tests, which attack whoever unpacks them, where they lie beside the checkout.
+    [ ! -d ../shared/nasty-layers ] || { cp -R ../shared/nasty-layers $stage/nasty && chmod -R u=rwX,go=rX $stage/nasty; }
     mv $stage/new/bin $stage/new/src $stage/
     rmdir $stage/new
     if [ -n "${2-}" ] && ! cmp -s go.sum $stage/modcache/.go.sum; then
@@ -150,10 +154,31 @@ build_guest() {
     return $status
 }
 
+# make_debian makes a Debian base as a tar, and a package source of one package, for the tests of images.
+make_debian() {
+    [ -s $stage/debian/repo/Packages ] && return 0
+    rm -rf $stage/debian
+    mkdir -p $stage/debian/repo $stage/debian/sources.d
+    source_lists $stage/debian/sources.d deb
+    apt-config dump --format '%f "%v";%n' | grep -E '^Acquire::(https?|Check|Retries)[^ ]* "[^"]+"' >$stage/debian/apt.conf || true
+    set --
+    for f in $stage/debian/sources.d/*; do
+        [ -s "$f" ] && set -- "$@" "$f"
+    done
+    release=$(. /etc/os-release && echo "$VERSION_CODENAME")
+    nice unshare -m mmdebstrap --quiet --mode=root --variant=minbase --aptopt=$stage/debian/apt.conf \
+        --dpkgopt=force-unsafe-io --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
+        --dpkgopt='path-exclude=/usr/share/locale/*' "$release" $stage/debian/base.tar "$@"
+    (cd $stage/debian/repo && apt-get -qq update && apt-get -qq -o APT::Sandbox::User=root download hello && dpkg-scanpackages . >Packages 2>/dev/null)
+    chmod -R a+rX $stage/debian
+    say "made $(du -h $stage/debian/base.tar | cut -f1) of Debian"
+}
+
 case "${1-}" in
 prepare) prepare "${2-}" ;;
 stage) stage_files "$2" "${3-}" ;;
 hello) fetch_hello ;;
+debian) make_debian ;;
 guest) build_guest "$2" ;;
-*) echo "usage: $0 prepare [demo|guest] | stage DIR [MODCACHE] | hello | guest DIR" >&2; exit 2 ;;
+*) echo "usage: $0 prepare [demo|guest] | stage DIR [MODCACHE] | hello | debian | guest DIR" >&2; exit 2 ;;
 esac

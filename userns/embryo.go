@@ -82,8 +82,11 @@ func (e *embryo) clone(namespaces, mode uintptr, o Options, inputs []Slot) error
 	var errno syscall.Errno
 	var pid uintptr
 	if err == nil {
+		cloning.Lock()
 		withoutMemory(uintptr(unsafe.Pointer(b)))
+		unix.Madvise(e.memory, unix.MADV_DOFORK) // another clone may have left this memory out
 		onLastingThread(func() { pid, errno = clone(b) })
+		cloning.Unlock()
 	}
 	for _, fd := range copies {
 		unix.Close(fd)
@@ -129,6 +132,9 @@ func (e *embryo) takeJoined() error {
 	unix.Close(e.socket)
 	return err
 }
+
+// cloning is held from when memory is left out until the clone: what one child needs is left out of another.
+var cloning sync.Mutex
 
 // withoutMemory keeps the supervisor's memory out of the child (madvise(2), MADV_DONTFORK): all that
 // is writable and private but the child's own block and stack, and the memory of argv, which the

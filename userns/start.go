@@ -31,6 +31,10 @@ type Options struct {
 	// left still are there: what a cgroup counted goes with its last process. It does not run where
 	// PID 1 itself was killed.
 	AtEnd func()
+	// Serve, if not nil, runs when the walk has handed out the descriptor of ServeSlot, and waits at a
+	// barrier: for a file system that a process outside is to serve. An error ends the child.
+	ServeSlot Slot
+	Serve     func(files map[Slot]*os.File) error
 	// Prepared, if not nil, is a first process made ahead, with the same streams. Start takes or ends it.
 	Prepared *Prepared
 }
@@ -84,7 +88,8 @@ var ErrKilled = errors.New("the first process of the sandbox was killed before i
 // walk and returns when its payload's process exists. Errors are a *CloneError, a *MapError, a
 // *StepError, or that of AtBarrier.
 //
-// Init holds one barrier, for the id maps and AtBarrier both, or two, the first for the maps alone.
+// Init holds one barrier, for the id maps and AtBarrier both, or two, the first for the maps alone; with
+// Serve, one more after the step that sends ServeSlot.
 func Start(plan *Plan, o Options) (*Process, error) {
 	p, err := prepared(plan, &o)
 	if p == nil && err == nil {
@@ -212,8 +217,18 @@ func (p *Process) open(o Options) error {
 	if err := p.OpenBarrier(); err != nil {
 		return err
 	}
-	for p.Payload == nil {
+	for served := o.Serve == nil; p.Payload == nil; {
 		if err := p.receive(); err != nil {
+			return err
+		}
+		if p.Files[o.ServeSlot] == nil || served {
+			continue
+		}
+		served = true
+		if err := o.Serve(p.Files); err != nil {
+			return err
+		}
+		if err := p.OpenBarrier(); err != nil {
 			return err
 		}
 	}

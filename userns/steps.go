@@ -186,6 +186,34 @@ func Close(do string, slot Slot) Step { return step(do, unix.SYS_CLOSE, FromSlot
 // Chdir changes the working folder.
 func Chdir(do, path string) Step { return step(do, unix.SYS_CHDIR, Str(path)) }
 
+// MountFuse mounts a file system that is served through the descriptor fd, which must have been opened in
+// this user namespace: fuse(4).
+func MountFuse(do, target string, fd uint64, uid, gid uint32) Step {
+	options := fmt.Sprintf("fd=%d,rootmode=40755,user_id=%d,group_id=%d,default_permissions,allow_other", fd, uid, gid)
+	return step(do, unix.SYS_MOUNT, Str("fuse-overlayfs"), Str(target), Str("fuse.fuse-overlayfs"), flags(unix.MS_NOSUID|unix.MS_NODEV, mountFlags), Str(options))
+}
+
+// CloseNumber closes a descriptor that DupTo made.
+func CloseNumber(do string, fd uint64) Step { return step(do, unix.SYS_CLOSE, Num(uintptr(fd))) }
+
+// MkdirAll makes an absolute path with all folders above it; what exists, whatever it is, is no error.
+// It follows links: it is for a walk that has entered its own root.
+func MkdirAll(do, path string, mode uint32) []Step {
+	var steps []Step
+	for i := 1; i <= len(path); i++ {
+		if i < len(path) && path[i] != '/' {
+			continue
+		}
+		m := uint32(0o755)
+		if i == len(path) {
+			m = mode
+		}
+		steps = append(steps, step(do, unix.SYS_MKDIRAT, cwd(), Str(path[:i]), Num(uintptr(m), octal(m))).
+			Tolerate(unix.EEXIST, unix.ENOTDIR, unix.ELOOP, unix.ENOENT))
+	}
+	return steps
+}
+
 // Fchdir changes the working folder to the descriptor in slot.
 func Fchdir(do string, slot Slot) Step { return step(do, unix.SYS_FCHDIR, FromSlot(slot)) }
 
@@ -225,6 +253,30 @@ func SetHostname(do, name string) Step {
 // SetDomainname sets the NIS domain name of the UTS namespace.
 func SetDomainname(do, name string) Step {
 	return step(do, unix.SYS_SETDOMAINNAME, Str(name), Num(uintptr(len(name))))
+}
+
+// SetIDs changes all ids of the process: setresgid(2), setresuid(2). A process that becomes another
+// user than 0 loses its capabilities.
+func SetIDs(do string, uid, gid uint32) []Step {
+	u, g := Num(uintptr(uid)), Num(uintptr(gid))
+	return []Step{step(do, unix.SYS_SETRESGID, g, g, g), step(do, unix.SYS_SETRESUID, u, u, u)}
+}
+
+// SetFilesystemIDs says to whom what the process makes in file systems belongs: setfsuid(2),
+// setfsgid(2).
+func SetFilesystemIDs(do string, uid, gid uint32) []Step {
+	return []Step{step(do, unix.SYS_SETFSGID, Num(uintptr(gid))), step(do, unix.SYS_SETFSUID, Num(uintptr(uid)))}
+}
+
+// Chown gives what the descriptor in slot is of to another owner: fchownat(2).
+func Chown(do string, slot Slot, uid, gid uint32) Step {
+	return step(do, unix.SYS_FCHOWNAT, FromSlot(slot), Str(""), Num(uintptr(uid)), Num(uintptr(gid)), flags(unix.AT_EMPTY_PATH, treeFlags))
+}
+
+// MountOverlay mounts with options as text, by mount(2): for file systems whose options are longer than
+// fsconfig(2) takes (255 bytes each). The kernel takes one page of them.
+func MountOverlay(do, target, options string) Step {
+	return step(do, unix.SYS_MOUNT, Str("overlay"), Str(target), Str("overlay"), flags(unix.MS_NOSUID|unix.MS_NODEV, mountFlags), Str(options))
 }
 
 // LoopbackUp brings the interface lo up: netdevice(7), SIOCSIFFLAGS.

@@ -18,7 +18,8 @@ func (c *explainCmd) Run() error {
 	if c.Name != "" {
 		upper = store.Upper(c.Name)
 	}
-	spec, _, err := c.resolve(withoutDashes(c.Command), store, upper, ownStreams, nil)
+	command := withoutDashes(c.Command)
+	spec, _, err := c.resolve(command, len(command) == 0 && c.Image == "", nil, store, upper, ownStreams, nil)
 	if err != nil {
 		return err
 	}

@@ -98,10 +98,11 @@ func (f *sandboxFlags) keys() []profiles.Flag {
 	return list
 }
 
-// resolve makes a spec of the flags and a command. upper is where what the sandbox changes is kept; empty:
+// resolve makes a spec of the flags and a command, or the wish for a shell; fetch brings images that are
+// not here. upper is where what the sandbox changes is kept; empty:
 // in memory. What the project asks for beyond the user's own profiles has to be agreed to; ask is nil where
 // nobody is to be asked now.
-func (f *sandboxFlags) resolve(command []string, store *state.Store, upper string, streams sandbox.Streams, ask asker) (*sandbox.Spec, *profiles.Loaded, error) {
+func (f *sandboxFlags) resolve(command []string, shell bool, fetch sandbox.Fetch, store *state.Store, upper string, streams sandbox.Streams, ask asker) (*sandbox.Spec, *profiles.Loaded, error) {
 	if err := f.later(); err != nil {
 		return nil, nil, err
 	}
@@ -130,7 +131,7 @@ func (f *sandboxFlags) resolve(command []string, store *state.Store, upper strin
 		return nil, nil, err
 	}
 	spec, err := sandbox.Resolve(sandbox.Request{
-		Loaded: loaded, Project: at.project, Account: at.account, Command: command,
+		Loaded: loaded, Project: at.project, Account: at.account, Command: command, Shell: shell, Fetch: fetch,
 		Cwd: at.cwd, Workdir: workdir, Environ: os.Environ(), EnvFlags: f.Env,
 		Streams: streams, Upper: upper, Joined: joined, JoinIPC: f.IPC != "",
 		Count: f.Stats || f.Name != "" || f.Detach, // what stays may be paused, and asked for its use
@@ -181,7 +182,7 @@ func findPlace() (place, error) {
 // options say where profiles are loaded from; name is that of -p.
 func (p place) options(name string) profiles.Options {
 	return profiles.Options{
-		ConfigHome: configHome(p.account.Home), Home: p.account.Home, Project: p.project, Name: name,
+		ConfigHome: profiles.ConfigHome(p.account.Home), Home: p.account.Home, Project: p.project, Name: name,
 		Protected: sandbox.ProtectedPlaces,
 	}
 }
@@ -198,14 +199,6 @@ func (f *sandboxFlags) load(at place, task string, ask asker) (*profiles.Loaded,
 		return nil, err
 	}
 	return agreed(layers, at, f.Trust, ask)
-}
-
-// configHome is $XDG_CONFIG_HOME/sbx; the specification says that a relative one is ignored.
-func configHome(home string) string {
-	if dir := os.Getenv("XDG_CONFIG_HOME"); filepath.IsAbs(dir) {
-		return filepath.Join(dir, "sbx")
-	}
-	return filepath.Join(home, ".config", "sbx")
 }
 
 // withoutDashes drops the -- that parts flags from the command.

@@ -135,7 +135,7 @@ func (l *launch) resolve() (err error) {
 		defer done()
 		streams = detached
 	}
-	if l.spec, l.loaded, err = l.flags.resolve(l.command, l.store, upper, streams, l.ask); err != nil {
+	if l.spec, l.loaded, err = l.flags.resolve(l.command, l.verb == "shell", fetch, l.store, upper, streams, l.ask); err != nil {
 		return err
 	}
 	if terminal {

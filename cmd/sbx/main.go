@@ -16,26 +16,27 @@ import (
 const statusFailed = 125
 
 type cli struct {
-	Run        runCmd        `cmd:"" help:"Run a command in a sandbox."`
-	Shell      shellCmd      `cmd:"" help:"Open a shell in a sandbox."`
-	Ps         psCmd         `cmd:"" help:"List sandboxes."`
-	Exec       execCmd       `cmd:"" help:"Run a further command in a sandbox."`
-	Attach     attachCmd     `cmd:"" help:"Look at a sandbox in the background, and type into it."`
-	Logs       logsCmd       `cmd:"" help:"Print what a sandbox in the background has written."`
-	Inspect    inspectCmd    `cmd:"" help:"Print all that is known of a sandbox."`
-	Stats      statsCmd      `cmd:"" help:"Print what sandboxes use."`
-	Top        topCmd        `cmd:"" help:"List the processes of a sandbox."`
-	Start      startCmd      `cmd:"" help:"Start sandboxes that have ended."`
-	Stop       stopCmd       `cmd:"" help:"End sandboxes."`
-	Kill       killCmd       `cmd:"" help:"Send a signal to sandboxes."`
-	Pause      pauseCmd      `cmd:"" help:"Stop all that runs in sandboxes."`
-	Resume     resumeCmd     `cmd:"" help:"Let paused sandboxes go on."`
-	Wait       waitCmd       `cmd:"" help:"Wait until sandboxes have ended."`
-	Rename     renameCmd     `cmd:"" help:"Give a sandbox another name."`
-	Cp         cpCmd         `cmd:"" help:"Copy files into a sandbox, or out of it."`
-	Rm         rmCmd         `cmd:"" help:"Remove sandboxes with their files."`
-	Events     eventsCmd     `cmd:"" help:"Tell starts and ends of sandboxes as they happen."`
-	Supervise  superviseCmd  `cmd:"" hidden:""`
+	Run       runCmd       `cmd:"" help:"Run a command in a sandbox."`
+	Shell     shellCmd     `cmd:"" help:"Open a shell in a sandbox."`
+	Ps        psCmd        `cmd:"" help:"List sandboxes."`
+	Exec      execCmd      `cmd:"" help:"Run a further command in a sandbox."`
+	Attach    attachCmd    `cmd:"" help:"Look at a sandbox in the background, and type into it."`
+	Logs      logsCmd      `cmd:"" help:"Print what a sandbox in the background has written."`
+	Inspect   inspectCmd   `cmd:"" help:"Print all that is known of a sandbox."`
+	Stats     statsCmd     `cmd:"" help:"Print what sandboxes use."`
+	Top       topCmd       `cmd:"" help:"List the processes of a sandbox."`
+	Start     startCmd     `cmd:"" help:"Start sandboxes that have ended."`
+	Stop      stopCmd      `cmd:"" help:"End sandboxes."`
+	Kill      killCmd      `cmd:"" help:"Send a signal to sandboxes."`
+	Pause     pauseCmd     `cmd:"" help:"Stop all that runs in sandboxes."`
+	Resume    resumeCmd    `cmd:"" help:"Let paused sandboxes go on."`
+	Wait      waitCmd      `cmd:"" help:"Wait until sandboxes have ended."`
+	Rename    renameCmd    `cmd:"" help:"Give a sandbox another name."`
+	Cp        cpCmd        `cmd:"" help:"Copy files into a sandbox, or out of it."`
+	Rm        rmCmd        `cmd:"" help:"Remove sandboxes with their files."`
+	Events    eventsCmd    `cmd:"" help:"Tell starts and ends of sandboxes as they happen."`
+	Supervise superviseCmd `cmd:"" hidden:""`
+	imageVerbs
 	Explain    explainCmd    `cmd:"" help:"Tell what a run would do, without doing it."`
 	Init       initCmd       `cmd:"" help:"Write an sbx.toml for the project in this folder."`
 	Tasks      tasksCmd      `cmd:"" help:"List the tasks of this project and of your profiles."`
@@ -58,6 +59,9 @@ func main() {
 
 // run parses, dispatches, and maps an error to an exit status.
 func run(args []string) int {
+	if isImageVerb(args) {
+		return printError(becomeImages(args))
+	}
 	prepared := prepare(args)
 	defer prepared.Discard()
 	parser, err := newParser(args)

@@ -11,7 +11,6 @@ import (
 	"syscall"
 	"text/tabwriter"
 	"time"
-	"unicode"
 
 	"sbx/cgroup"
 	"sbx/host"
@@ -36,37 +35,7 @@ func hint(format string, args ...any) {
 
 // escape shows what would act on a terminal, or reorder text, as an escape sequence: names come
 // from repositories and payloads.
-func escape(s string) string {
-	if strings.IndexFunc(s, unprintable) < 0 && !strings.ContainsRune(s, unicode.ReplacementChar) {
-		return s
-	}
-	var b strings.Builder
-	for len(s) > 0 {
-		r, rest, quoted := nextRune(s)
-		if r == unicode.ReplacementChar || unprintable(r) {
-			b.WriteString(quoted)
-		} else {
-			b.WriteRune(r)
-		}
-		s = rest
-	}
-	return b.String()
-}
-
-func unprintable(r rune) bool { return !unicode.IsPrint(r) }
-
-// nextRune takes the first rune of s, and how Go would write it.
-func nextRune(s string) (r rune, rest, quoted string) {
-	for i, c := range s {
-		if i > 0 {
-			s, rest = s[:i], s[i:]
-			break
-		}
-		r = c
-	}
-	quoted = strconv.QuoteToASCII(s)
-	return r, rest, quoted[1 : len(quoted)-1]
-}
+func escape(s string) string { return host.Printable(s) }
 
 // printNotice says what happened while a sandbox runs.
 func printNotice(text string) { message("%s", text) }
@@ -181,6 +150,10 @@ func printUsageError(err error) {
 
 // printError prints an error, with advice where there is some, and returns the exit status.
 func printError(err error) int {
+	var said exitStatus
+	if errors.As(err, &said) {
+		return int(said)
+	}
 	var several profiles.Errors
 	var one *profiles.Error
 	var grants *profiles.GrantError

@@ -15,9 +15,7 @@ type runCmd struct {
 func (c *runCmd) Run(prepared *sandbox.Prepared) error {
 	command := withoutDashes(c.Command)
 	switch {
-	case len(command) == 0:
-		return &sandbox.UsageError{Problem: "no command given", Hint: "write it after --, as in: sbx run -- make"}
-	case command[0] == ":":
+	case len(command) > 0 && command[0] == ":":
 		return &sandbox.UsageError{Problem: "no task named after the colon", Hint: "sbx tasks lists them"}
 	case c.JSON && !c.Stats && !c.Detach:
 		return &sandbox.UsageError{Problem: "--json: the only results of a run are its statistics", Hint: "add --stats"}

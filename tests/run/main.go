@@ -75,6 +75,7 @@ func testAll(o options) (gotest.Count, error) {
 	}{
 		{"set-up", func() error { return setup("prepare") }},
 		{"source of hello", func() error { return setup("hello") }},
+		{"a Debian base", func() error { return setup("debian") }},
 		{"build", func() (err error) { pkgs, err = build(dir); return err }},
 		{"copy to the test users", func() error { return setup("stage", dir, goEnv("GOMODCACHE")) }},
 	}
@@ -124,6 +125,11 @@ func parts(pkgs []string, o options) []part {
 	if want("e2e") {
 		for _, user := range []string{withIDs, noSubIDs, "root"} {
 			ps = append(ps, scripts("scripts as "+user, user, "TestScripts/("+o.run+")", o.all))
+		}
+		if o.run == "" {
+			fuse := scripts("scripts, fuse-overlayfs", withIDs, "TestScripts/image_(config|ids|layers|links_out|shell|upper)$", o.all)
+			fuse.env = append(fuse.env, "SBX_TEST_DRIVER=fuse-overlayfs")
+			ps = append(ps, fuse)
 		}
 		if o.run == "" {
 			ps = append(ps, scripts("documents", withIDs, "Test(ManPage|SafeEnv|Promises)", o.all))
@@ -214,7 +220,7 @@ func asUser(user, dir string, env []string, args ...string) *exec.Cmd {
 	full := []string{"setsid", "--wait", "setpriv", "--reuid", user, "--regid", user, "--init-groups", "--inh-caps=-all",
 		"--reset-env", "env", "--default-signal", "-C", dir, "PATH=" + stage + "/bin:" + filepath.Join(goEnv("GOROOT"), "bin") +
 			":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-		"LANG=C.UTF-8", "STAGE=" + stage, "GOMODCACHE=" + stage + "/modcache", "GOPROXY=off", "GOFLAGS=-mod=mod -buildvcs=false",
+		"LANG=C.UTF-8", "STAGE=" + stage, "NASTY_LAYERS=" + stage + "/nasty", "GOMODCACHE=" + stage + "/modcache", "GOPROXY=off", "GOFLAGS=-mod=mod -buildvcs=false",
 		"GOTOOLCHAIN=local", "CI=" + os.Getenv("CI")}
 	full = append(full, env...)
 	return root(append(full, args...)...)

@@ -1,0 +1,71 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"slices"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+
+	"sbx/images"
+	"sbx/profiles"
+	"sbx/sandbox"
+)
+
+// imageVerbs belong to sbx-images, a program of its own: what it links, to talk to registries and to
+// read layers, would be paid at every start of sbx. sbx becomes it; here is what help and completion
+// tell of its verbs.
+type imageVerbs struct {
+	Pull   siblingCmd `cmd:"" help:"Fetch an image from a registry."`
+	Images siblingCmd `cmd:"" help:"List the images of this machine."`
+	Rmi    siblingCmd `cmd:"" help:"Remove names of images."`
+	Tag    siblingCmd `cmd:"" help:"Give an image one more name."`
+	Save   siblingCmd `cmd:"" help:"Write an image to a file or folder."`
+	Load   siblingCmd `cmd:"" help:"Take an image from a file or folder."`
+	Import siblingCmd `cmd:"" help:"Make an image of a root file system."`
+	Push   siblingCmd `cmd:"" help:"Send an image to a registry."`
+	Login  siblingCmd `cmd:"" help:"Store the user and password for a registry."`
+	Lock   siblingCmd `cmd:"" help:"Pin the project's image to the digest that it has now."`
+	Prune  siblingCmd `cmd:"" help:"List, or remove, what no image and no sandbox uses."`
+}
+
+// siblingCmd takes any arguments, for the sibling to read.
+type siblingCmd struct {
+	Args []string `arg:"" optional:"" passthrough:"all" hidden:""`
+}
+
+// isImageVerb tells whether the command line is one of sbx-images.
+func isImageVerb(args []string) bool {
+	return len(args) > 0 && slices.Contains(imageVerbNames, args[0])
+}
+
+var imageVerbNames = []string{"pull", "images", "rmi", "tag", "save", "load", "import", "push", "login", "lock", "prune"}
+
+// becomeImages makes this process the sibling, with the same arguments.
+func becomeImages(args []string) error {
+	path, err := sandbox.Sibling(sandbox.ImagesProgram)
+	if err != nil {
+		return err
+	}
+	return fmt.Errorf("executing %s: %w", path, syscall.Exec(path, append([]string{sandbox.ImagesProgram}, args...), os.Environ()))
+}
+
+// Run is for kong alone: the verb is taken before it parses anything.
+func (c *siblingCmd) Run(k *kong.Context) error { return becomeImages(k.Args) }
+
+// fetch has the sibling bring an image, or unpack it for one more user. Its result is in the store; what it
+// says goes to stderr.
+func fetch(ref images.Ref, user profiles.User) error {
+	path, err := sandbox.Sibling(sandbox.ImagesProgram)
+	if err != nil {
+		return err
+	}
+	cmd := exec.Command(path, "pull", "--missing", "--user", user.String(), ref.String())
+	cmd.Stderr = os.Stderr
+	if err := cmd.Run(); err != nil {
+		return exitStatus(statusFailed) // it has said why
+	}
+	return nil
+}

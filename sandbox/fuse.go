@@ -1,0 +1,103 @@
+package sandbox
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"sbx/fuseoverlay"
+	"sbx/harden"
+	"sbx/host"
+	"sbx/userns"
+)
+
+// The drivers of storage.driver.
+const (
+	driverAuto = "auto"
+	driverFuse = "fuse-overlayfs"
+)
+
+// fuseServer is the fuse-overlayfs of one sandbox. It runs in a user namespace of its own with the same id
+// map, outside of the sandbox's namespaces, and ends when the sandbox's mounts do.
+type fuseServer struct{ process *userns.Process }
+
+// startFuse starts it. files are what the walk of the sandbox has handed out.
+func (s *Spec) startFuse(files map[userns.Slot]*os.File) (*fuseServer, error) {
+	path, err := host.FindHelper(driverFuse)
+	if err != nil {
+		return nil, err
+	}
+	last, err := harden.LastCap()
+	if err != nil {
+		return nil, err
+	}
+	steps := []userns.Step{userns.Barrier("waiting for the id maps")}
+	if !s.IDs.Maps.DenySetgroups {
+		steps = append(steps, userns.SetGroups("dropping supplementary groups"))
+	}
+	if !s.singleID() {
+		steps = append(steps, userns.SetIDs("becoming root of the user namespace", 0, 0)...)
+	}
+	steps = append(steps, userns.Prctl("forbidding new privileges", unix.PR_SET_NO_NEW_PRIVS, 1, "PR_SET_NO_NEW_PRIVS"))
+	powers := uint64(filePowers | 1<<unix.CAP_DAC_READ_SEARCH)
+	steps = append(steps, capabilitySteps(&Spec{Harden: Harden{Capabilities: powers, LastCap: uint8(last)}})...)
+	plan := &userns.Plan{
+		Namespaces: unix.CLONE_NEWUSER | unix.CLONE_NEWPID | unix.CLONE_NEWIPC | unix.CLONE_NEWNET | unix.CLONE_NEWNS,
+		Init:       steps, Payload: s.Root.Overlay.ServeSteps(path),
+	}
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer null.Close()
+	log, err := os.Create(filepath.Join(s.Root.Overlay.Upper, serverLog))
+	if err != nil {
+		return nil, err
+	}
+	defer log.Close()
+	p, err := userns.Start(plan, userns.Options{
+		Stdin: null, Stdout: null, Stderr: log, Maps: s.IDs.Maps,
+		Inputs: map[userns.Slot]*os.File{fuseoverlay.FuseSlot: files[fuseoverlay.FuseSlot]},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("starting fuse-overlayfs: %w", err)
+	}
+	return &fuseServer{p}, nil
+}
+
+// serverLog is where the server's messages go, beside the upper.
+const serverLog = "fuse-overlayfs.log"
+
+// serverSaid adds to an error of the start what the server said at its end, where it is gone.
+func (s *Spec) serverSaid(err error) error {
+	var step *userns.StepError
+	if s.Root.Overlay == nil || !s.Root.Overlay.Fuse || !errors.As(err, &step) || step.Errno != unix.ENOTCONN {
+		return err
+	}
+	data, _ := os.ReadFile(filepath.Join(s.Root.Overlay.Upper, serverLog))
+	return fmt.Errorf("%w: fuse-overlayfs ended: %s", err, strings.TrimSpace(string(data[:min(len(data), 500)])))
+}
+
+// singleID tells whether one id alone is known inside.
+func (s *Spec) singleID() bool { return len(s.IDs.Maps.UID) == 1 }
+
+// end waits for the server to see that its mount is gone, and ends it where it does not.
+func (f *fuseServer) end() {
+	if f == nil {
+		return
+	}
+	killer := time.AfterFunc(grace, func() { f.process.Kill() })
+	defer killer.Stop()
+	f.process.Wait()
+}
+
+// overlayRefused tells whether an error says that the kernel does not lay these layers over each other.
+func overlayRefused(err error) bool {
+	var step *userns.StepError
+	return errors.As(err, &step) && step.Step.Do == fuseoverlay.MountingLayers && step.Step.Name() == "mount"
+}
