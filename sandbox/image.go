@@ -28,6 +28,8 @@ type Image struct {
 	// Volumes are the folders that the image declares to hold data, which no commit contains.
 	Volumes []string `json:"volumes,omitempty"`
 
+	// Store is the folder of the image store: a supervisor in the background has another environment.
+	Store string `json:"store,omitempty"`
 	// Driver is storage.driver of the configuration.
 	Driver string `json:"driver"`
 }
@@ -117,7 +119,7 @@ func resolveImage(s *Spec, r *Request, p *profiles.Profile) (*base, error) {
 	}
 	b := &base{
 		name: hostLabel(ref.Short()), config: img.Config.Config, folder: store.Layout(images.LayoutOf(s.IDs.Maps)),
-		spec: &Image{Ref: img.Ref, Digest: img.Digest, Manifest: img.Record.Manifest},
+		spec: &Image{Ref: img.Ref, Digest: img.Digest, Manifest: img.Record.Manifest, Store: store.Dir},
 	}
 	if err := b.readImage(img, store, r.Fetch, ref, user, images.LayoutOf(s.IDs.Maps)); err != nil {
 		return nil, err

@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"sbx/images"
 	"sbx/profiles"
 )
 
@@ -43,7 +44,8 @@ func makeUpper(s *Spec) (*upper, error) {
 	}
 	u := &upper{}
 	if s.Image.Manifest != "" {
-		if u.image, err = ImageStore(account.Home).Use(s.Image.Manifest); err != nil {
+		store := &images.Store{Dir: s.Image.Store}
+		if u.image, err = store.Use(s.Image.Manifest); err != nil {
 			return nil, err
 		}
 	}
