@@ -1,9 +1,9 @@
 package host
 
-// Coming lists the probes of what only later versions of sbx use: networks. Nobody is told to install
+// Coming lists the probes of what only later versions of sbx use: nothing today. Nobody is told to install
 // something for a feature that is not there.
 func Coming() []*Probe {
-	return []*Probe{TunDevice, Slirp4netns, Pasta}
+	return nil
 }
 
 // All lists the probes in the order in which doctor shows them: what the main job needs, then what makes it stronger,
@@ -16,6 +16,7 @@ func All() []*Probe {
 		FreshProc, HiddenProcesses, RootFilesystem,
 		MountSetattr, CloseRange, Openat2, NewMountAPI, TimeNamespace,
 		Overlay, FuseDevice, FuseOverlayfs,
+		TunDevice, Slirp4netns, Pasta,
 		Cgroups, UserBus,
 		Seccomp, Landlock, Keyrings, TIOCSTI,
 		RunningAsRoot, Container, WSL,

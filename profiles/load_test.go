@@ -332,7 +332,6 @@ func TestConfigIsChecked(t *testing.T) {
 	for _, c := range []struct{ text, want string }{
 		{"profil = 'x'", `config.toml:1:1: unknown key "profil"; did you mean "profile"?`},
 		{"[storage]\ndriver = 'fuse'", `no such value "fuse"`},
-		{"[network]\ndriver = 'pasta'", `network.driver = "pasta" is not available`},
 		{"[registries.'a:1']\ninsecure = 'x'", `insecure: takes true or false, not a string`},
 		{"[trust]\nfolders = ['~x']", `config.toml:2:12: trust.folders: the home of another user`},
 		{"[limits]\nenforce = 'best'", `no such value "best"; one of: best-effort, required`},
@@ -353,7 +352,7 @@ func TestFlagsAreChecked(t *testing.T) {
 		want string
 	}{
 		{Flag{"--net", "network.mode", []string{"hots"}}, `flag --net: network.mode: no such value "hots"; did you mean "host"?`},
-		{Flag{"--net", "network.mode", []string{"slirp"}}, `flag --net: network.mode = "slirp" is not available`},
+		{Flag{"--net", "network.mode", []string{"join:x"}}, ""},
 		{Flag{"--cpus", "limits.cpus", []string{"0.5"}}, ``},
 		{Flag{"--memory", "limits.memory", []string{"0"}}, `flag --memory: limits.memory: size "0" is not above zero`},
 		{Flag{"--memory", "limits.memory", []string{"-5M"}}, `flag --memory: limits.memory: size "-5M" is not above zero`},

@@ -25,8 +25,8 @@ func parseNetMode(s string) (NetMode, error) {
 
 const ruleHint = `write it as in "example.org:443", "*.example.net", "10.1.0.0/16:5432", "ntp.example.org:123/udp" or "@npm"`
 
-// parseRule reads an entry of `allow`.
-func parseRule(s string) (Rule, error) {
+// ParseRule reads an entry of `allow`.
+func ParseRule(s string) (Rule, error) {
 	if name, ok := strings.CutPrefix(s, "@"); ok {
 		if !isName(name) || strings.ToLower(name) != name {
 			return Rule{}, faultf(ruleHint, "no name of a service: %q", s)

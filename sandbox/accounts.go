@@ -74,11 +74,7 @@ func (l *layout) resolvConf(mode profiles.NetMode) {
 	if err != nil {
 		target = danglingTarget(path)
 	}
-	content := "# no network in this sandbox\n"
-	if mode == profiles.NetHost {
-		data, _ := os.ReadFile(path)
-		content = string(data)
-	}
+	content := resolvConfContent(mode)
 	if target == "" || (target == path && mode == profiles.NetHost) {
 		return
 	}

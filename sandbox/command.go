@@ -62,7 +62,7 @@ func resolveCommand(s *Spec, r *Request, home string, folders, variables []strin
 			"PATH": strings.Join(folders, ":"), "SBX": "1",
 		},
 		Pass:  append(variables, r.Loaded.Profile.Env.Pass.Values()...),
-		Set:   r.Loaded.Profile.Env.SetValues(),
+		Set:   s.withServices(r.Loaded.Profile.Env.SetValues()),
 		Flags: r.EnvFlags,
 	})
 	env := environment(s.Env)
@@ -88,4 +88,14 @@ func attempts(command, pathList string) []string {
 		list = append(list, path.Join(dir, command))
 	}
 	return list
+}
+
+// withServices adds the variables that give tools their addresses, where the profile sets none.
+func (s *Spec) withServices(set map[string]string) map[string]string {
+	for name, value := range s.Egress.set {
+		if _, own := set[name]; !own {
+			set[name] = value
+		}
+	}
+	return set
 }

@@ -66,6 +66,7 @@ func initSteps(steps []userns.Step, s *Spec, root []userns.Step) []userns.Step {
 	if s.BootTimeZero {
 		steps = append(steps, bootTimeZero(s)...)
 	}
+	steps = append(steps, slirp.Device(s.Network)...)
 	steps = append(steps,
 		userns.SetHostname("setting the host name", s.Hostname),
 		userns.SetDomainname("setting the host name", "(none)"))
@@ -74,6 +75,7 @@ func initSteps(steps []userns.Step, s *Spec, root []userns.Step) []userns.Step {
 		steps = append(steps, userns.OpenTerminal("opening a terminal", fuseoverlay.PtsSlot, masterSlot, slaveSlot, s.Window)...)
 		steps = append(steps, userns.Send("handing out the terminal", masterSlot))
 	}
+	steps = append(steps, slirp.Barrier(s.Network)...)
 	steps = append(steps, keyring(s))
 	return append(steps, hardenSteps(s)...)
 }

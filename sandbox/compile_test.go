@@ -23,6 +23,8 @@ func specs() map[string]*Spec {
 		"host":      hostSpec(),
 		"terminal":  with(hostSpec(), func(s *Spec) { s.Terminals = [3]bool{true, true, true} }),
 		"nethost":   with(hostSpec(), func(s *Spec) { s.Network = profiles.NetHost }),
+		"slirp":     with(hostSpec(), func(s *Spec) { s.Network, s.NetProgram = profiles.NetSlirp, "/usr/bin/slirp4netns" }),
+		"builtin":   with(hostSpec(), func(s *Spec) { s.Network, s.NetProgram = profiles.NetBuiltin, "/usr/bin/sbx-net" }),
 		"singleid":  with(hostSpec(), func(s *Spec) { s.IDs.DropGroups, s.Root.TTYGroup = false, false }),
 		"boottime":  with(hostSpec(), func(s *Spec) { s.BootTimeZero, s.Clocks = true, Clocks{1000, 2000} }),
 		"outerproc": with(hostSpec(), func(s *Spec) { s.Root.OuterProc = true }),
@@ -136,6 +138,15 @@ func TestPlans(t *testing.T) {
 		if got != string(want) {
 			t.Errorf("%s: the plan differs from its golden file; go test -update writes it anew and git diff shows how", name)
 		}
+	}
+}
+
+// Programs that serve a network enter by /proc/PID/ns, which is shut once PID 1 is not dumpable.
+func TestNetworkComesBeforePIDOneIsHidden(t *testing.T) {
+	spec := with(hostSpec(), func(s *Spec) { s.Network = profiles.NetSlirp })
+	text := Compile(spec).String()
+	if network := strings.Index(text, "waiting for the network"); network < 0 || network > strings.Index(text, "PR_SET_DUMPABLE") {
+		t.Error("the plan does not wait for the network while PID 1 is dumpable")
 	}
 }
 

@@ -3,7 +3,6 @@ package sandbox
 import (
 	"cmp"
 	"fmt"
-	"os"
 	"path"
 	"path/filepath"
 	"slices"
@@ -106,12 +105,7 @@ func (b *base) identity(l *layout, s *Spec, account host.Account, home, known st
 	}
 	own("/etc/hosts", "127.0.0.1\tlocalhost "+s.Hostname+"\n::1\tlocalhost ip6-localhost ip6-loopback\n")
 	own("/etc/hostname", s.Hostname+"\n")
-	resolver := "# no network in this sandbox\n"
-	if s.Network == profiles.NetHost {
-		data, _ := os.ReadFile("/etc/resolv.conf")
-		resolver = string(data)
-	}
-	own("/etc/resolv.conf", resolver)
+	own("/etc/resolv.conf", resolvConfContent(s.Network))
 	if known != "" || s.IDs.UID == 0 {
 		return
 	}

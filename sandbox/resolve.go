@@ -119,6 +119,9 @@ func resolveFiles(s *Spec, r *Request, p *profiles.Profile) (err error) {
 			return err
 		}
 	}
+	if err := resolveNetwork(s, r); err != nil {
+		return err
+	}
 	if b != nil {
 		s.Image = b.spec
 		if s.Image.Driver = r.Loaded.Config.Storage.Driver.V; s.Image.Driver == "" {

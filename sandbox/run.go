@@ -15,6 +15,7 @@ import (
 	"sbx/fuseoverlay"
 	"sbx/host"
 	"sbx/profiles"
+	"sbx/slirp"
 	"sbx/userns"
 )
 
@@ -34,6 +35,7 @@ type Running struct {
 	began    time.Time
 	upper    *upper
 	fuse     *fuseServer
+	network  network
 	ended    chan struct{}
 	timedOut atomic.Bool
 	hub      *hub // of a detached sandbox
@@ -58,6 +60,8 @@ type Result struct {
 	Unsure []string
 	// GitUsed says that git was used while the project's .git was read-only.
 	GitUsed bool
+	// Network is what the sandbox reached and was refused; nil where nobody kept count.
+	Network *slirp.Report
 	// Uncovered is why a cover could not be renewed, which ended the sandbox.
 	Uncovered error
 	// Used is what the sandbox used, and Reached the limits that it came to.
@@ -152,6 +156,7 @@ func start(s *Spec, streams Streams, prepared *Prepared, notify func(string), in
 		return nil, r.explainStart(err)
 	}
 	r.process = process
+	r.network.watch(notify)
 	lowerByNotices(&r.Level, process.Notices)
 	r.watch.begin(process)
 	r.limitTime()
@@ -164,7 +169,12 @@ func start(s *Spec, streams Streams, prepared *Prepared, notify func(string), in
 
 // launch starts the processes, and the cgroup with them.
 func (r *Running) launch(options userns.Options, maker *cgroup.Maker) (*userns.Process, error) {
+	if err := r.network.begin(r.spec); err != nil {
+		maker.Discard()
+		return nil, err
+	}
 	options.Maps, options.AtBarrier = r.spec.IDs.Maps, r.makeGroup(maker, r.watch.atBarrier())
+	options.Beside = r.network.beside(r.spec)
 	if maker != nil {
 		options.AtEnd = r.count
 	}
@@ -175,6 +185,7 @@ func (r *Running) launch(options userns.Options, maker *cgroup.Maker) (*userns.P
 	if err != nil {
 		maker.Discard()
 		r.closeGroup()
+		r.network.stop()
 	}
 	return process, err
 }
@@ -220,7 +231,7 @@ func (r *Running) Wait() (Result, error) {
 	if r.hub != nil {
 		r.hub.end()
 	}
-	result := Result{Status: exitStatus(status), TimedOut: r.timedOut.Load(), Used: r.usage()}
+	result := Result{Status: exitStatus(status), TimedOut: r.timedOut.Load(), Network: r.network.finish(), Used: r.usage()}
 	result.Reached = reached(&r.spec.Cgroup.Limits, &result.Used)
 	r.closeGroup()
 	result.GitUsed, result.Uncovered = r.watch.stop()

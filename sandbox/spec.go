@@ -34,7 +34,10 @@ type Spec struct {
 	Umask    uint32   `json:"umask"`
 
 	IDs     IDs              `json:"ids"`
-	Network profiles.NetMode `json:"network"`
+	Network profiles.NetMode `json:"network"` // never `on`: what that means is resolved
+	// NetProgram is the program outside that serves the network; empty where none does.
+	NetProgram string `json:"network_program,omitempty"`
+	Egress     Egress `json:"egress"`
 	// Join is another sandbox, in whose user namespace this one is made.
 	Join Join `json:"join,omitzero"`
 	// joined is how that sandbox is reached when this one starts.

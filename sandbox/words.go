@@ -65,16 +65,6 @@ func (s *Spec) rootWords() string {
 	return fmt.Sprintf("%s (%s), %d layers; what is changed goes with the sandbox", s.Image.Ref, s.Image.Digest, len(s.Root.Overlay.Layers))
 }
 
-func (s *Spec) networkWords() string {
-	if s.Join.Net {
-		return "that of the sandbox " + s.Join.Name
-	}
-	if s.Network == profiles.NetHost {
-		return "the host's own, its loopback included"
-	}
-	return "none but a loopback of its own"
-}
-
 func (s *Spec) capabilityWords() string {
 	names := harden.CapNames(s.Harden.Capabilities)
 	if len(names) == 0 {

@@ -1,10 +1,13 @@
-// Package slirp holds a sandbox's network: today its own loopback, or the host's network.
+// Package slirp holds a sandbox's network: its own loopback alone, the host's network, or one of its own
+// that a program outside serves: slirp4netns, pasta or sbx-net.
 //
-// In scope: which namespace a mode needs and the steps of the plan that make it usable. Not in
-// scope: what a mode is called or allowed, which is the profile's.
+// In scope: which namespace a mode needs, the steps of the plan that make it usable, and the program's
+// life, from its start to its end. Not in scope: what a mode is called or allowed, which is the
+// profile's.
 package slirp
 
 import (
+	"net/netip"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -12,8 +15,20 @@ import (
 	"sbx/userns"
 )
 
-// Host is the mode that shares the host's network.
-const Host = "host"
+// The modes that this package tells apart.
+const (
+	Host  = "host"    // shares the host's network
+	None  = "none"    // a loopback alone
+	Slirp = "slirp"   // slirp4netns(1)
+	Pasta = "pasta"   // pasta(1)
+	Own   = "builtin" // sbx-net
+)
+
+// MTU is that of networks of the sandbox's own, in bytes: the most that slirp4netns and pasta take.
+const MTU = 65520
+
+// Resolver is the address of the name server inside, which leads to the host's own.
+const Resolver = "10.0.2.3"
 
 // joins tells whether a mode is another sandbox's network, which that one has made usable.
 func joins[M ~string](mode M) bool { return strings.HasPrefix(string(mode), "join:") }
@@ -32,4 +47,25 @@ func Steps[M ~string](mode M) []userns.Step {
 		return nil
 	}
 	return userns.LoopbackUp("bringing up the loopback interface")
+}
+
+// Device makes the network device of a built-in network, and hands it out for sbx-net. The walk must still
+// see the host's /dev.
+func Device[M ~string](mode M) []userns.Step {
+	if mode != Own {
+		return nil
+	}
+	tun := userns.Tun{Name: deviceName, MTU: MTU, IPv4: netip.MustParsePrefix(SandboxIPv4), IPv6: netip.MustParsePrefix(SandboxIPv6)}
+	return append(userns.OpenTun(DeviceStep, tun, DeviceSlot),
+		userns.Send("handing out the network device", DeviceSlot),
+		userns.Close("handing out the network device", DeviceSlot))
+}
+
+// Barrier is the step that waits for the program outside, in modes that have one. It comes before PID 1
+// is made not dumpable, since such programs enter by its /proc/PID/ns.
+func Barrier[M ~string](mode M) []userns.Step {
+	if mode == Host || mode == None || joins(mode) {
+		return nil
+	}
+	return []userns.Step{userns.Barrier("waiting for the network")}
 }

@@ -27,6 +27,10 @@ type Options struct {
 	// AtBarrier runs in the supervisor while the child waits and the id maps are written, side
 	// by side with them. pid is that of PID 1 outside. An error ends the child.
 	AtBarrier func(pid int) error
+	// Beside runs in the supervisor once the id maps are written and AtBarrier is done, while the
+	// child walks on to one more barrier, the last of Init, which is shut until it returns. An error
+	// ends the child.
+	Beside func(p *Process) error
 	// AtEnd, if not nil, runs in Wait when the payload has ended, while PID 1 and what the payload
 	// left still are there: what a cgroup counted goes with its last process. It does not run where
 	// PID 1 itself was killed.
@@ -89,7 +93,7 @@ var ErrKilled = errors.New("the first process of the sandbox was killed before i
 // *StepError, or that of AtBarrier.
 //
 // Init holds one barrier, for the id maps and AtBarrier both, or two, the first for the maps alone; with
-// Serve, one more after the step that sends ServeSlot.
+// Serve, one more after the step that sends ServeSlot; and a last one where there is something to do Beside.
 func Start(plan *Plan, o Options) (*Process, error) {
 	p, err := prepared(plan, &o)
 	if p == nil && err == nil {
@@ -168,6 +172,9 @@ func launch(plan *Plan, o Options, mode uintptr) (*Process, error) {
 		}
 		p := newProcess(e, code)
 		p.barriers = plan.barriers()
+		if o.Beside != nil {
+			p.barriers--
+		}
 		err = plan.encode(code)
 		if errors.Is(err, errArenaFull) && size < maxArena {
 			p.abandon()
@@ -217,18 +224,27 @@ func (p *Process) open(o Options) error {
 	if err := p.OpenBarrier(); err != nil {
 		return err
 	}
-	for served := o.Serve == nil; p.Payload == nil; {
-		if err := p.receive(); err != nil {
+	if o.Serve != nil {
+		if _, err := p.Await(o.ServeSlot); err != nil {
 			return err
 		}
-		if p.Files[o.ServeSlot] == nil || served {
-			continue
-		}
-		served = true
 		if err := o.Serve(p.Files); err != nil {
 			return err
 		}
 		if err := p.OpenBarrier(); err != nil {
+			return err
+		}
+	}
+	if o.Beside != nil {
+		if err := o.Beside(p); err != nil {
+			return err
+		}
+		if err := p.OpenBarrier(); err != nil {
+			return err
+		}
+	}
+	for p.Payload == nil {
+		if err := p.receive(); err != nil {
 			return err
 		}
 	}
@@ -253,6 +269,16 @@ func (p *Process) atBarriers(o Options) error {
 		}
 	}
 	return errors.Join(err, <-beside)
+}
+
+// Await returns the descriptor that a Send step hands out. It is for what happens Beside the walk.
+func (p *Process) Await(slot Slot) (*os.File, error) {
+	for p.Files[slot] == nil {
+		if err := p.receive(); err != nil {
+			return nil, p.reason(err)
+		}
+	}
+	return p.Files[slot], nil
 }
 
 // OpenBarrier lets a walk that waits at a barrier go on.

@@ -83,6 +83,9 @@ func (f *sandboxFlags) keys() []profiles.Flag {
 	many("--tmpfs", "files.tmpfs", f.Tmpfs)
 	one("--project", "files.project", f.Project)
 	one("--net", "network.mode", f.Net)
+	if f.Net == "" && len(f.Allow) > 0 {
+		one("--allow", "network.mode", "on")
+	}
 	many("--allow", "network.allow", f.Allow)
 	many("--publish", "network.ports", f.Publish)
 	many("--cap-add", "harden.cap_add", f.CapAdd)

@@ -16,6 +16,7 @@ import (
 	"sbx/host"
 	"sbx/profiles"
 	"sbx/sandbox"
+	"sbx/slirp"
 	"sbx/userns"
 )
 
@@ -79,6 +80,7 @@ func printEnd(s *sandbox.Spec, r sandbox.Result) {
 	for _, path := range r.Unsure {
 		message("%s has changed since it was replaced: by the host, or by the run before it was covered again; look at it first", path)
 	}
+	printNetwork(s, r)
 	if r.GitUsed && r.Status != 0 {
 		message("the run used git, and .git is read-only in the sandbox")
 		hint(`if git failed for that, grant it in a profile of your own: [files] git = "write"`)
@@ -210,6 +212,13 @@ func printAdvice(err error) {
 		hint("sbx doctor tells what is missing and what mends it")
 	}
 	printStateAdvice(err)
+	if errors.As(err, new(*sandbox.NoBuiltinError)) {
+		hint("make build puts both programs in one folder, make install too")
+	}
+	var absent host.NoHelper
+	if errors.As(err, &absent) {
+		hint("%s", host.Install(absent.Name))
+	}
 	advice, ok := adviceFor(err)
 	if !ok {
 		return
@@ -238,6 +247,7 @@ func adviceFor(err error) (host.Advice, bool) {
 	var clone *userns.CloneError
 	var idMap *userns.MapError
 	var step *userns.StepError
+	var tun *sandbox.TunError
 	if !errors.As(err, &errno) {
 		errno = syscall.EPERM // a helper's refusal
 	}
@@ -246,6 +256,8 @@ func adviceFor(err error) (host.Advice, bool) {
 		return host.Advise(host.StepClone, errno)
 	case errors.As(err, &idMap):
 		return host.Advise(host.StepIDMap, errno)
+	case errors.As(err, &tun):
+		return host.Advise(host.StepTun, errno)
 	case errors.As(err, &step):
 		return host.Advise(kindOf(step.Step), errno)
 	}
@@ -254,6 +266,9 @@ func adviceFor(err error) (host.Advice, bool) {
 
 // kindOf is the kind of a step, as advice is filed.
 func kindOf(s userns.Step) host.Step {
+	if s.Do == slirp.DeviceStep {
+		return host.StepTun
+	}
 	switch s.Name() {
 	case "keyctl":
 		return host.StepKeyring

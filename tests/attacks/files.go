@@ -89,17 +89,26 @@ func descriptors(string) (string, error) {
 	return "", errors.New("only 0, 1 and 2 are open")
 }
 
-// connect reads a line from a server: tcp:HOST:PORT or unix:PATH (unix:@NAME is abstract).
+// connect reads a line from a server: tcp:HOST:PORT, udp:HOST:PORT or unix:PATH (unix:@NAME is abstract).
+// A connection of which nothing can be read counts for nothing: a network may accept all of them.
 func connect(arg string) (string, error) {
 	network, address, _ := strings.Cut(arg, ":")
-	c, err := net.DialTimeout(network, address, 3*time.Second)
+	c, err := net.DialTimeout(network, address, networkPatience)
 	if err != nil {
 		return "", err
 	}
 	defer c.Close()
-	c.SetDeadline(time.Now().Add(3 * time.Second))
+	c.SetDeadline(time.Now().Add(networkPatience))
+	if network == "udp" {
+		if _, err := c.Write([]byte("hello")); err != nil {
+			return "", err
+		}
+	}
 	var b [100]byte
-	n, _ := c.Read(b[:])
+	n, err := c.Read(b[:])
+	if n == 0 {
+		return "", fmt.Errorf("connected, and read nothing: %w", err)
+	}
 	return "connected and read " + strings.TrimSpace(string(b[:n])), nil
 }
 

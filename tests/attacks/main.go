@@ -42,6 +42,15 @@ var attacks = map[string]attack{
 	"descriptors":   descriptors,
 	"connect":       connect,
 	"writable":      writable,
+	"tls":           overTLS,
+	"send":          sendRaw,
+	"dns":           askDNS,
+	"mapped":        mapped,
+	"raw-socket":    rawSocket,
+	"ping":          ping,
+	"configure":     configure,
+	"flood":         flood,
+	"flood-dns":     floodDNS,
 }
 
 func main() {

@@ -242,7 +242,7 @@ func setup(args ...string) error {
 
 // build compiles sbx, the helper programs of the tests and each package's test binary into dir.
 func build(dir string) ([]string, error) {
-	if err := goRun("build", "-trimpath", "-o", dir+"/", "./cmd/...", "./tests/attacks", "./tests/enosys", "./tests/vm", "./bench"); err != nil {
+	if err := goRun("build", "-trimpath", "-o", dir+"/", "./cmd/...", "./tests/attacks", "./tests/enosys", "./tests/lab", "./tests/vm", "./bench"); err != nil {
 		return nil, err
 	}
 	out, err := exec.Command("go", "list", "-f", "{{if or .TestGoFiles .XTestGoFiles}}{{.ImportPath}}{{end}}", "./...").Output()

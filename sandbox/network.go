@@ -1,0 +1,329 @@
+package sandbox
+
+import (
+	"cmp"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"sbx/host"
+	"sbx/profiles"
+	"sbx/slirp"
+	"sbx/userns"
+)
+
+// TunError is a /dev/net/tun that cannot be opened, which every network of a sandbox's own needs.
+type TunError struct{ Errno unix.Errno }
+
+func (e *TunError) Error() string {
+	return "making a network of the sandbox's own: opening " + tunDevice + ": " + e.Errno.Error()
+}
+
+func (e *TunError) Unwrap() error { return e.Errno }
+
+const tunDevice = "/dev/net/tun"
+
+// helpers are the programs of the host that serve a network.
+var helpers = map[profiles.NetMode]string{profiles.NetSlirp: "slirp4netns", profiles.NetPasta: "pasta"}
+
+// NoBuiltinError is an sbx-net that is not beside sbx.
+type NoBuiltinError struct{ Folder string }
+
+func (e *NoBuiltinError) Error() string {
+	return "looking for sbx-net, the program of built-in networks: it is not in " + e.Folder + ", beside sbx"
+}
+
+// Egress is what a network of the sandbox's own may reach.
+type Egress struct {
+	// Restricted says that Allow is all that is reached.
+	Restricted bool     `json:"restricted"`
+	Allow      []string `json:"allow,omitempty"`
+
+	rules []slirp.Rule
+	// set are variables that give tools their addresses.
+	set map[string]string
+}
+
+// ruleWords is a rule as a profile would say it.
+func ruleWords(r slirp.Rule) string {
+	host := cmp.Or(r.Name, strings.TrimSuffix(strings.TrimSuffix(r.Prefix, "/32"), "/128"))
+	return host + ":" + strconv.Itoa(int(r.Port))
+}
+
+// resolveNetwork finds out which program serves the network, if one does, and what may be reached by it.
+func resolveNetwork(s *Spec, r *Request) error {
+	p, driver := &r.Loaded.Profile.Network, r.Loaded.Config.Network.Driver.V
+	f := &finder{environ: environment(r.Environ), home: r.Account.Home, ask: askInside, set: map[string]string{}}
+	if s.Project.Access != profiles.AccessNone {
+		f.project = s.Project.Dir
+	}
+	if err := s.resolveEgress(p, f); err != nil {
+		return err
+	}
+	if s.Network == profiles.NetOn {
+		s.Network = s.driver(driver)
+	}
+	if s.Network == profiles.NetNone && s.Service() == "npm" {
+		f.set["npm_config_fetch_retries"] = "0" // it would try for more than a minute
+	}
+	if s.Network != profiles.NetBuiltin && helpers[s.Network] == "" {
+		return nil // none, the host's, or another sandbox's
+	}
+	if err := unix.Access(tunDevice, unix.R_OK|unix.W_OK); err != nil {
+		return &TunError{err.(unix.Errno)}
+	}
+	var err error
+	if s.Network == profiles.NetBuiltin {
+		s.NetProgram, err = besideSbx("sbx-net")
+		return err
+	}
+	if s.NetProgram, err = host.FindHelper(helpers[s.Network]); err != nil {
+		return err
+	}
+	if s.Network == profiles.NetPasta && pastaNameServers() == "" {
+		return &UsageError{
+			Problem: "pasta does not reach this machine's name server, which is on its loopback",
+			Hint:    "pass --net builtin or --net slirp",
+		}
+	}
+	if s.Network == profiles.NetSlirp && !s.mapsRoot() {
+		s.Level.Warnings = append(s.Level.Warnings, "slirp4netns runs without the file system of its own that it makes elsewhere: it needs a user 0 in the sandbox's id map")
+	}
+	return nil
+}
+
+// resolveEgress reads the allowlist, which only sbx-net can hold a payload to.
+func (s *Spec) resolveEgress(p *profiles.Network, f *finder) error {
+	s.Egress.set = f.set
+	s.Egress.Restricted = p.Allow.Set && s.Network != profiles.NetNone
+	if !s.Egress.Restricted {
+		return nil
+	}
+	switch s.Network {
+	case profiles.NetOn:
+		s.Network = profiles.NetBuiltin
+	case profiles.NetBuiltin:
+	default:
+		return &UsageError{
+			Problem: fmt.Sprintf("network %s cannot keep to an allowlist", s.Network),
+			Hint:    "pass --net on, or leave the allowlist out",
+		}
+	}
+	for _, rule := range p.Allow.Values() {
+		if rule.Service != "" {
+			rules, err := f.resolveService(rule)
+			if err != nil {
+				return err
+			}
+			s.Egress.rules = append(s.Egress.rules, rules...)
+			for _, r := range rules {
+				s.Egress.Allow = append(s.Egress.Allow, ruleWords(r)+" ("+rule.String()+")")
+			}
+			continue
+		}
+		r := slirp.Rule{Name: rule.Name, Wildcard: rule.Wildcard, Port: rule.Port, UDP: rule.UDP}
+		if rule.Prefix.IsValid() {
+			r.Prefix = rule.Prefix.String()
+		}
+		s.Egress.rules = append(s.Egress.rules, r)
+		s.Egress.Allow = append(s.Egress.Allow, rule.String())
+	}
+	return nil
+}
+
+// besideSbx is a program of sbx's own.
+func besideSbx(name string) (string, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return "", fmt.Errorf("looking for %s: %w", name, err)
+	}
+	path := filepath.Join(filepath.Dir(self), name)
+	if err := unix.Access(path, unix.X_OK); err != nil {
+		return "", &NoBuiltinError{filepath.Dir(self)}
+	}
+	return path, nil
+}
+
+// driver is what `on` means: what the user's configuration says, else slirp4netns where it is installed and
+// can confine itself, else sbx-net.
+func (s *Spec) driver(configured string) profiles.NetMode {
+	if configured != "" && configured != "auto" {
+		return profiles.NetMode(configured)
+	}
+	if _, err := host.FindHelper(helpers[profiles.NetSlirp]); err != nil || !s.mapsRoot() {
+		return profiles.NetBuiltin
+	}
+	return profiles.NetSlirp
+}
+
+// mapsRoot tells whether the sandbox's map has an id 0, of users and of groups.
+func (s *Spec) mapsRoot() bool {
+	uid, gid := false, false
+	for _, r := range s.IDs.Maps.UID {
+		uid = uid || r.Inside == 0
+	}
+	for _, r := range s.IDs.Maps.GID {
+		gid = gid || r.Inside == 0
+	}
+	return uid && gid
+}
+
+// hostResolvConf is the host's configuration of its resolver; what systemd-resolved asks itself, which
+// leaves out its own stub, is in the second.
+const (
+	hostResolvConf     = slirp.ResolvConf
+	upstreamResolvConf = "/run/systemd/resolve/resolv.conf"
+)
+
+// resolvConfContent is the resolver's configuration inside.
+func resolvConfContent(mode profiles.NetMode) string {
+	switch mode {
+	case profiles.NetHost:
+		data, _ := os.ReadFile(hostResolvConf)
+		return string(data)
+	case profiles.NetNone:
+		return "# no network in this sandbox\n"
+	case profiles.NetPasta:
+		return pastaNameServers() + resolverOptions()
+	}
+	return "nameserver " + slirp.Resolver + "\n" + resolverOptions()
+}
+
+// resolverOptions are the host's lines that are no name servers: resolv.conf(5).
+func resolverOptions() string {
+	data, _ := os.ReadFile(hostResolvConf)
+	var b strings.Builder
+	for line := range strings.Lines(string(data)) {
+		if word := strings.Fields(line + " ."); word[0] == "search" || word[0] == "domain" || word[0] == "options" {
+			b.WriteString(strings.TrimRight(line, "\n") + "\n")
+		}
+	}
+	return b.String()
+}
+
+// pastaNameServers are the lines of the name servers under pasta, which hands queries on to the host's
+// first one, but to none on the host's loopback: then those stand in that systemd-resolved asks itself.
+func pastaNameServers() string {
+	if first := nameServers(hostResolvConf); len(first) > 0 && !loopback(first[0]) {
+		return "nameserver " + slirp.Resolver + "\n"
+	}
+	lines := ""
+	for _, server := range nameServers(upstreamResolvConf) {
+		if !loopback(server) {
+			lines += "nameserver " + server + "\n"
+		}
+	}
+	return lines
+}
+
+func nameServers(path string) (servers []string) {
+	data, _ := os.ReadFile(path)
+	for line := range strings.Lines(string(data)) {
+		if words := strings.Fields(line); len(words) > 1 && words[0] == "nameserver" {
+			servers = append(servers, words[1])
+		}
+	}
+	return servers
+}
+
+func loopback(address string) bool { return strings.HasPrefix(address, "127.") || address == "::1" }
+
+// network is the program outside that serves a running sandbox's network.
+type network struct {
+	helper  *slirp.Helper
+	builtin *slirp.Builtin
+	over    chan struct{}
+}
+
+// begin starts what needs nothing of the sandbox yet.
+func (n *network) begin(s *Spec) (err error) {
+	n.over = make(chan struct{})
+	if s.Network == profiles.NetBuiltin {
+		n.builtin, err = slirp.StartBuiltin(s.NetProgram)
+	}
+	return err
+}
+
+// beside is what userns.Start does beside the walk, or nil.
+func (n *network) beside(s *Spec) func(p *userns.Process) error {
+	switch s.Network {
+	case profiles.NetBuiltin:
+		return func(p *userns.Process) error {
+			device, err := p.Await(slirp.DeviceSlot)
+			if err != nil {
+				return err
+			}
+			return n.builtin.HandOver(slirp.Setup{Restricted: s.Egress.Restricted, Allow: s.Egress.rules}, device)
+		}
+	case profiles.NetPasta:
+		return func(p *userns.Process) (err error) {
+			n.helper, err = slirp.StartPasta(s.NetProgram, p.PID)
+			return err
+		}
+	case profiles.NetSlirp:
+		return func(p *userns.Process) (err error) {
+			n.helper, err = slirp.StartSlirp(s.NetProgram, p.PID, s.mapsRoot())
+			return err
+		}
+	}
+	return nil
+}
+
+// watch says when the program ends before the sandbox does.
+func (n *network) watch(notify func(string)) {
+	helper := n.helper
+	if n.builtin != nil {
+		helper = n.builtin.Helper
+	}
+	if helper == nil {
+		return
+	}
+	go func() {
+		select {
+		case <-helper.Ended():
+			notify(fmt.Sprintf("%s has ended: the sandbox has no network any more", helper.Name()))
+		case <-n.over:
+		}
+	}()
+}
+
+// finish ends the program, and returns what it has to report.
+func (n *network) finish() *slirp.Report {
+	close(n.over)
+	n.helper.End()
+	return n.builtin.Finish()
+}
+
+// stop ends the program of a sandbox that did not start.
+func (n *network) stop() {
+	n.helper.End()
+	n.builtin.End()
+	*n = network{}
+}
+
+// networkWords tell what the network reaches.
+func (s *Spec) networkWords() string {
+	if s.Join.Net {
+		return "that of the sandbox " + s.Join.Name
+	}
+	switch s.Network {
+	case profiles.NetHost:
+		return "the host's own, its loopback included"
+	case profiles.NetNone:
+		return "none but a loopback of its own"
+	}
+	by := "one of its own, by " + filepath.Base(s.NetProgram) + ": "
+	switch {
+	case s.Egress.Restricted && len(s.Egress.Allow) == 0:
+		return by + "nothing is allowed"
+	case s.Egress.Restricted:
+		return by + "nothing but " + strings.Join(s.Egress.Allow, ", ")
+	case s.Network == profiles.NetBuiltin:
+		return by + "what the host reaches, but for its loopback and link-local addresses"
+	}
+	return by + "what the host reaches, but for its loopback"
+}

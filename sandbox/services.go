@@ -1,0 +1,321 @@
+package sandbox
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"maps"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"sbx/profiles"
+	"sbx/slirp"
+)
+
+// A service name such as @npm stands for the hosts that a tool is configured to use, for this user and
+// project: found in the caller's environment and in the tool's own files, else asked of the tool, inside a
+// sandbox without a network. No address of any service is written here.
+
+// endpoint is an address that a tool is configured to use.
+type endpoint struct {
+	address string // a URL, or git's USER@HOST:PATH
+	// project says that a file of the project named it. Such a host may not be private.
+	project bool
+}
+
+// services are the tools, by their names without the @.
+var services = map[string]func(*finder) ([]endpoint, error){
+	"apt": (*finder).apt, "git": (*finder).git, "go": (*finder).golang, "npm": (*finder).npm, "pip": (*finder).pip,
+}
+
+// ServiceError is a service whose hosts are not known.
+type ServiceError struct {
+	Name string
+	Err  error
+}
+
+func (e *ServiceError) Error() string {
+	return "finding the hosts of @" + e.Name + ": " + e.Err.Error()
+}
+
+func (e *ServiceError) Unwrap() error { return e.Err }
+
+// tools are the services that commands use.
+var tools = map[string]string{
+	"apt": "apt", "apt-get": "apt", "git": "git", "go": "go", "npm": "npm", "npx": "npm", "pip": "pip", "pip3": "pip",
+}
+
+// Service is the name of the service that the command uses, or nothing.
+func (s *Spec) Service() string {
+	if len(s.Command) == 0 {
+		return ""
+	}
+	return tools[filepath.Base(s.Command[0])]
+}
+
+// finder looks for what a tool is configured to use.
+type finder struct {
+	environ map[string]string
+	home    string
+	project string // empty: none is shown
+	ask     func(command ...string) (string, error)
+	// set are the variables that give the tool inside the addresses that it would not find there.
+	set map[string]string
+}
+
+// resolveService turns a service name into rules.
+func (f *finder) resolveService(rule profiles.Rule) (rules []slirp.Rule, err error) {
+	find := services[rule.Service]
+	if find == nil {
+		known := slices.Sorted(maps.Keys(services))
+		return nil, &UsageError{Problem: "@" + rule.Service + ": this version of sbx has no such service", Hint: "there are @" + strings.Join(known, ", @") + "; else name the hosts"}
+	}
+	endpoints, err := find(f)
+	if err != nil {
+		return nil, &ServiceError{rule.Service, err}
+	}
+	for _, e := range endpoints {
+		r, ok := e.rule()
+		if ok && !slices.Contains(rules, r) {
+			rules = append(rules, r)
+		}
+	}
+	if len(rules) == 0 {
+		return nil, &ServiceError{rule.Service, fmt.Errorf("its configuration names none")}
+	}
+	return rules, nil
+}
+
+// portOf are the ports of what URLs begin with.
+var portOf = map[string]uint16{"http": 80, "https": 443, "ssh": 22, "git": 9418, "git+ssh": 22, "sparse+https": 443}
+
+// rule is what lets the endpoint be reached.
+func (e endpoint) rule() (slirp.Rule, bool) {
+	u, err := url.Parse(e.address)
+	if err != nil || u.Host == "" {
+		host, _, ok := strings.Cut(e.address, ":") // git's short form of ssh
+		_, host, _ = cutLastAt(host)
+		if !ok || strings.Contains(e.address, "://") || strings.Contains(host, "/") {
+			return slirp.Rule{}, false
+		}
+		u = &url.URL{Scheme: "ssh", Host: host}
+	}
+	port := portOf[u.Scheme]
+	if n, err := strconv.ParseUint(u.Port(), 10, 16); err == nil {
+		port = uint16(n)
+	}
+	text := u.Hostname()
+	if strings.Contains(text, ":") {
+		text = "[" + text + "]"
+	}
+	parsed, err := profiles.ParseRule(text + ":" + strconv.Itoa(int(port)))
+	if err != nil || port == 0 || parsed.Wildcard || parsed.Service != "" {
+		return slirp.Rule{}, false
+	}
+	r := slirp.Rule{Name: parsed.Name, Port: port, Private: !e.project}
+	if parsed.Prefix.IsValid() {
+		if e.project {
+			return slirp.Rule{}, false // an address needs a rule of the user's
+		}
+		r = slirp.Rule{Prefix: parsed.Prefix.String(), Port: port}
+	}
+	return r, true
+}
+
+func cutLastAt(s string) (user, host string, ok bool) {
+	i := strings.LastIndexByte(s, '@')
+	return s[:max(i, 0)], s[i+1:], i >= 0
+}
+
+// withoutCredentials is a URL that may be told to the payload.
+func withoutCredentials(address string) string {
+	if u, err := url.Parse(address); err == nil && u.User != nil {
+		u.User = nil
+		return u.String()
+	}
+	return address
+}
+
+// npm: the registry, and those of scopes; npmrc(5). The environment comes first, then the project's file.
+func (f *finder) npm() (found []endpoint, err error) {
+	registry := endpoint{address: f.variable("npm_config_registry", "NPM_CONFIG_REGISTRY")}
+	userFile := cmp.Or(f.variable("npm_config_userconfig", "NPM_CONFIG_USERCONFIG"), filepath.Join(f.home, ".npmrc"))
+	for _, file := range []endpoint{{f.inProject(".npmrc"), true}, {userFile, false}} {
+		for key, value := range settings(file.address) {
+			switch {
+			case key == "registry" && registry.address == "":
+				registry = endpoint{value, file.project}
+			case strings.HasPrefix(key, "@") && strings.HasSuffix(key, ":registry"):
+				found = append(found, endpoint{value, file.project})
+				f.give("npm_config_"+key, found[len(found)-1])
+			}
+		}
+	}
+	if registry.address != "" {
+		f.give("npm_config_registry", registry)
+		return append(found, registry), nil
+	}
+	said, err := f.ask("npm", "config", "get", "registry")
+	return append(found, endpoint{address: said}), err
+}
+
+// give sets a variable inside to an address; what the project's files say is seen there anyway.
+func (f *finder) give(name string, e endpoint) {
+	if !e.project {
+		f.set[name] = withoutCredentials(e.address)
+	}
+}
+
+// golang: the module proxies and the checksum database; go help environment.
+func (f *finder) golang() (found []endpoint, err error) {
+	file := f.variable("GOENV")
+	if file == "" {
+		file = filepath.Join(f.home, ".config", "go", "env")
+	}
+	own := settings(file)
+	for _, name := range []string{"GOPROXY", "GOSUMDB", "GOPRIVATE", "GONOPROXY", "GONOSUMDB"} {
+		if value := f.variable(name); value != "" {
+			own[name] = value
+		}
+		if own[name] != "" {
+			f.set[name] = withoutCredentials(own[name])
+		}
+	}
+	if own["GOPROXY"] == "" || own["GOSUMDB"] == "" {
+		said, err := f.ask("go", "env", "GOPROXY", "GOSUMDB")
+		if err != nil {
+			return nil, err
+		}
+		proxy, sum, _ := strings.Cut(said, "\n")
+		if own["GOPROXY"] == "" {
+			own["GOPROXY"] = proxy
+		}
+		if own["GOSUMDB"] == "" {
+			own["GOSUMDB"] = sum
+		}
+	}
+	for _, proxy := range strings.FieldsFunc(own["GOPROXY"], func(r rune) bool { return r == ',' || r == '|' }) {
+		if strings.Contains(proxy, "://") {
+			f.set["GOPROXY"] = own["GOPROXY"]
+			found = append(found, endpoint{address: proxy})
+		}
+	}
+	if words := strings.Fields(own["GOSUMDB"]); len(words) > 1 {
+		found = append(found, endpoint{address: words[1]})
+	} else if len(words) == 1 && words[0] != "off" {
+		name, _, _ := strings.Cut(words[0], "+")
+		found = append(found, endpoint{address: "https://" + name})
+	}
+	return found, nil
+}
+
+// apt: the sites of the package sources; apt-get(8), indextargets.
+func (f *finder) apt() (found []endpoint, err error) {
+	said, err := f.ask("apt-get", "indextargets", "--no-release-info", "--format", "$(SITE)")
+	for _, site := range strings.Fields(said) {
+		found = append(found, endpoint{address: site})
+	}
+	return found, err
+}
+
+// pip: the index and the further ones; pip's default is in none of its settings.
+func (f *finder) pip() (found []endpoint, err error) {
+	file := f.variable("PIP_CONFIG_FILE")
+	values := map[string]string{}
+	for _, path := range []string{"/etc/pip.conf", filepath.Join(f.home, ".pip", "pip.conf"), filepath.Join(f.home, ".config", "pip", "pip.conf"), file} {
+		maps.Copy(values, settings(path))
+	}
+	for key, name := range map[string]string{"index-url": "PIP_INDEX_URL", "extra-index-url": "PIP_EXTRA_INDEX_URL"} {
+		value := values[key]
+		if own := f.variable(name); own != "" {
+			value = own
+		}
+		for _, address := range strings.Fields(value) {
+			found = append(found, endpoint{address: address})
+			f.set[name] = strings.TrimSpace(f.set[name] + " " + withoutCredentials(address))
+		}
+	}
+	return found, nil
+}
+
+// git: the project's remotes; git-config(1).
+func (f *finder) git() (found []endpoint, err error) {
+	for line := range strings.Lines(readPlain(f.inProject(".git/config"))) {
+		key, value, ok := strings.Cut(line, "=")
+		if key = strings.TrimSpace(key); ok && (key == "url" || key == "pushurl") {
+			found = append(found, endpoint{strings.Trim(strings.TrimSpace(value), `"`), true})
+		}
+	}
+	return found, nil
+}
+
+func (f *finder) variable(names ...string) string {
+	for _, name := range names {
+		if value := f.environ[name]; value != "" {
+			return value
+		}
+	}
+	return ""
+}
+
+func (f *finder) inProject(name string) string {
+	if f.project == "" {
+		return ""
+	}
+	return filepath.Join(f.project, name)
+}
+
+// settings are the lines KEY = VALUE of a file; none where it cannot be read.
+func settings(path string) map[string]string {
+	values := map[string]string{}
+	for line := range strings.Lines(readPlain(path)) {
+		key, value, ok := strings.Cut(line, "=")
+		if key = strings.TrimSpace(key); ok && key != "" && !strings.ContainsAny(key[:1], "#;[") {
+			values[key] = strings.Trim(strings.TrimSpace(value), `"'`)
+		}
+	}
+	return values
+}
+
+// readPlain reads a plain file, at most 256 KiB of it: a project may have anything there.
+func readPlain(path string) string {
+	if path == "" {
+		return ""
+	}
+	f, err := os.OpenFile(path, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
+		return ""
+	}
+	data, _ := io.ReadAll(io.LimitReader(f, 256<<10))
+	return string(data)
+}
+
+// askTime is how long a tool may take for an answer.
+const askTime = 20 * time.Second
+
+// askInside runs a command in a sandbox without a network and without a project, and returns what it says:
+// the tool may come from a folder that nobody should execute from outside of one.
+func askInside(command ...string) (string, error) {
+	args := append([]string{"run", "--net", "none", "--project", "none", "--workdir", "/", "--timeout", askTime.String(), "--"}, command...)
+	cmd := exec.Command("/proc/self/exe", args...)
+	cmd.Dir = "/"
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	said, err := cmd.Output()
+	if err != nil {
+		return "", fmt.Errorf("asking %s: %w", strings.Join(command, " "), err)
+	}
+	return strings.TrimSpace(string(said[:min(len(said), 64<<10)])), nil
+}

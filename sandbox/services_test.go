@@ -1,0 +1,80 @@
+package sandbox
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"sbx/profiles"
+)
+
+// find resolves a service for a home and a project with these files.
+func find(t *testing.T, service string, environ map[string]string, files map[string]string, said string) (*finder, []string, error) {
+	dir := t.TempDir()
+	for path, content := range files {
+		path = filepath.Join(dir, path)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f := &finder{environ: environ, home: filepath.Join(dir, "home"), project: filepath.Join(dir, "project"), set: map[string]string{}}
+	f.ask = func(...string) (string, error) {
+		if said == "" {
+			return "", errors.New("not to be asked")
+		}
+		return said, nil
+	}
+	rules, err := f.resolveService(profiles.Rule{Service: service})
+	var words []string
+	for _, r := range rules {
+		word := ruleWords(r)
+		if r.Private {
+			word += " private"
+		}
+		words = append(words, word)
+	}
+	slices.Sort(words)
+	return f, words, err
+}
+
+func TestServices(t *testing.T) {
+	for _, c := range []struct {
+		name, service string
+		environ       map[string]string
+		files         map[string]string
+		said          string
+		want          string
+	}{
+		{name: "asked", service: "npm", said: "https://registry.test/", want: "registry.test:443 private"},
+		{name: "user", service: "npm", files: map[string]string{"home/.npmrc": "registry = http://npm.test:4873/x\n//npm.test/:_authToken=s\n@me:registry=https://me.test\n"}, want: "me.test:443 private, npm.test:4873 private"},
+		{name: "environment first", service: "npm", environ: map[string]string{"npm_config_registry": "https://env.test"},
+			files: map[string]string{"project/.npmrc": "registry=https://project.test", "home/.npmrc": "registry=https://home.test"}, want: "env.test:443 private"},
+		{name: "project", service: "npm", files: map[string]string{"project/.npmrc": "registry=https://project.test\n"}, want: "project.test:443"},
+		{name: "an address of the project's", service: "npm", files: map[string]string{"project/.npmrc": "registry=http://169.254.169.254/\n"}, want: ""},
+		{name: "an address of the user's", service: "npm", files: map[string]string{"home/.npmrc": "registry=http://127.0.0.1:4873/\n"}, want: "127.0.0.1:4873"},
+		{name: "no wildcard, no service", service: "npm", files: map[string]string{"project/.npmrc": "registry=https://*.test/\n@a:registry=@npm\n"}, want: ""},
+		{name: "asked", service: "go", said: "https://proxy.test|https://two.test/x,direct\nsum.test+033de0ae+Ac4zctda0e5eza", want: "proxy.test:443 private, sum.test:443 private, two.test:443 private"},
+		{name: "file", service: "go", files: map[string]string{"home/.config/go/env": "GOPROXY=http://p.test:8081\nGOSUMDB=off\n"}, want: "p.test:8081 private"},
+		{name: "sites", service: "apt", said: "http://a.test/debian\nhttp://a.test/debian-security\nhttps://b.test", want: "a.test:80 private, b.test:443 private"},
+		{name: "remotes", service: "git", files: map[string]string{"project/.git/config": "[remote \"o\"]\n\turl = https://git.test/x.git\n[remote \"p\"]\n\turl = git@ssh.test:x/y\n\tpushurl = ssh://git@push.test:2222/x\n[remote \"q\"]\n\turl = ../x\n\turl = /srv/x\n"},
+			want: "git.test:443, push.test:2222, ssh.test:22"},
+		{name: "index", service: "pip", files: map[string]string{"home/.config/pip/pip.conf": "[global]\nindex-url = https://u:p@pip.test/simple\n"},
+			environ: map[string]string{"PIP_CONFIG_FILE": "/dev/null", "PIP_EXTRA_INDEX_URL": "https://more.test/simple"}, want: "more.test:443 private, pip.test:443 private"},
+	} {
+		f, words, err := find(t, c.service, c.environ, c.files, c.said)
+		if got := strings.Join(words, ", "); got != c.want || (err == nil) != (c.want != "") {
+			t.Errorf("@%s, %s: got %q, %v", c.service, c.name, got, err)
+		}
+		for name, value := range f.set {
+			if strings.Contains(value, "@") && !strings.HasPrefix(name, "npm_config_@") {
+				t.Errorf("@%s, %s: the payload gets %s=%s", c.service, c.name, name, value)
+			}
+		}
+	}
+}

@@ -1,0 +1,184 @@
+package slirp
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"sbx/userns"
+)
+
+// Builtin is a running sbx-net, seen from the supervisor.
+type Builtin struct {
+	*Helper
+	socket *os.File
+	lines  *bufio.Reader
+	mutex  sync.Mutex // of writing
+	report chan *Report
+}
+
+// device is what the sandbox sees of a built-in network.
+const deviceName = "net0"
+
+// DeviceSlot holds the network device, on its way from the sandbox to sbx-net.
+const DeviceSlot userns.Slot = "network"
+
+// DeviceStep is what making the device is for, as errors say it.
+const DeviceStep = "making the network device"
+
+// ResolvConf is where the host's resolver is configured: resolv.conf(5).
+const ResolvConf = "/etc/resolv.conf"
+
+// maxResolvConf bounds what is read of it, in bytes.
+const maxResolvConf = 64 << 10
+
+// maxWord bounds a line of sbx-net's, in bytes: a report has at most 1000 contacts.
+const maxWord = 1 << 20
+
+// StartBuiltin starts the program sbx-net at path. It waits until HandOver.
+func StartBuiltin(path string) (*Builtin, error) {
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("making the socket to sbx-net: %w", err)
+	}
+	h := &Helper{name: "sbx-net", exit: -1, said: &tail{}, ended: make(chan struct{})}
+	err = h.launch(path, nil, pair[1])
+	unix.Close(pair[1])
+	if err != nil {
+		unix.Close(pair[0])
+		return nil, &HelperError{Name: h.name, Err: err}
+	}
+	socket := os.NewFile(uintptr(pair[0]), "sbx-net")
+	return &Builtin{Helper: h, socket: socket, lines: bufio.NewReaderSize(socket, 4096), report: make(chan *Report, 1)}, nil
+}
+
+// HandOver gives sbx-net the sandbox's device and what it is to do, and returns when it reads the packets.
+func (b *Builtin) HandOver(s Setup, device *os.File) error {
+	s.ResolvConf = readResolvConf()
+	line, err := json.Marshal(s)
+	if err != nil {
+		return err
+	}
+	line = append(line, '\n')
+	n, err := unix.SendmsgN(int(b.socket.Fd()), line, unix.UnixRights(int(device.Fd())), nil, unix.MSG_NOSIGNAL)
+	device.Close()
+	if err == nil && n < len(line) {
+		_, err = b.socket.Write(line[n:])
+	}
+	if err != nil {
+		return b.error(err)
+	}
+	unix.SetsockoptTimeval(int(b.socket.Fd()), unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: int64(patience / time.Second)})
+	word, err := b.hear()
+	switch {
+	case err != nil:
+		return b.error(err)
+	case word.Error != "":
+		return b.error(errors.New(word.Error))
+	case !word.Ready:
+		return b.error(errNotReady)
+	}
+	unix.SetsockoptTimeval(int(b.socket.Fd()), unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{})
+	go b.listen()
+	return nil
+}
+
+func (b *Builtin) error(err error) error {
+	if err == io.EOF || errors.Is(err, unix.EPIPE) {
+		err = errNotReady
+	}
+	return &HelperError{Name: b.name, Said: b.said.String(), Err: err}
+}
+
+// hear reads a line, which may come from somebody hostile.
+func (b *Builtin) hear() (w Word, err error) {
+	var line []byte
+	for {
+		part, err := b.lines.ReadSlice('\n')
+		line = append(line, part...)
+		if err == bufio.ErrBufferFull && len(line) < maxWord {
+			continue
+		}
+		if err != nil {
+			return w, err
+		}
+		return w, json.Unmarshal(line, &w)
+	}
+}
+
+func (b *Builtin) say(r Reply) {
+	line, err := json.Marshal(r)
+	if err != nil {
+		return
+	}
+	b.mutex.Lock()
+	defer b.mutex.Unlock()
+	unix.SendmsgN(int(b.socket.Fd()), append(line, '\n'), nil, nil, unix.MSG_NOSIGNAL)
+}
+
+// listen answers sbx-net until it ends.
+func (b *Builtin) listen() {
+	defer close(b.report)
+	for {
+		word, err := b.hear()
+		switch {
+		case err != nil:
+			return
+		case word.Resolv:
+			content := readResolvConf()
+			b.say(Reply{ResolvConf: &content})
+		case word.Report != nil:
+			b.report <- word.Report
+			return
+		}
+	}
+}
+
+// reportTime is how long sbx-net may take for its report.
+const reportTime = 2 * time.Second
+
+// Finish ends sbx-net and returns its report; nil where it gives none. A nil Builtin has none.
+func (b *Builtin) Finish() *Report {
+	if b == nil {
+		return nil
+	}
+	b.say(Reply{End: true})
+	var report *Report
+	select {
+	case report = <-b.report:
+	case <-b.ended:
+		select { // it may have come just before
+		case report = <-b.report:
+		case <-time.After(reportTime / 10):
+		}
+	case <-time.After(reportTime):
+	}
+	b.End()
+	return report
+}
+
+// End ends sbx-net at once. A nil Builtin has ended.
+func (b *Builtin) End() {
+	if b == nil {
+		return
+	}
+	b.Helper.End()
+	b.socket.Close()
+}
+
+func readResolvConf() string {
+	f, err := os.Open(ResolvConf)
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	data, _ := io.ReadAll(io.LimitReader(f, maxResolvConf))
+	return string(data)
+}

@@ -1,0 +1,69 @@
+package slirp
+
+import "time"
+
+// What supervisor and sbx-net say to each other: one JSON value a line, over a socket. The supervisor
+// begins with a Setup, which brings the device's descriptor. Everything that sbx-net says is taken as
+// said by somebody hostile, for it reads what hostile peers send.
+
+// Setup is what sbx-net is to do.
+type Setup struct {
+	// Restricted says that only what Allow names is reached.
+	Restricted bool   `json:"restricted"`
+	Allow      []Rule `json:"allow"`
+	// ResolvConf is the content of the host's resolv.conf(5).
+	ResolvConf string `json:"resolv_conf"`
+}
+
+// Rule is one destination that may be reached. Exactly one of Name and Prefix is set.
+type Rule struct {
+	Name     string `json:"name,omitempty"` // lower case, without a dot at the end
+	Wildcard bool   `json:"wildcard,omitempty"`
+	Prefix   string `json:"prefix,omitempty"` // CIDR
+	Port     uint16 `json:"port,omitempty"`   // 0: 443 and 80
+	UDP      bool   `json:"udp,omitempty"`
+	// Private lets the name lead to private and loopback addresses.
+	Private bool `json:"private,omitempty"`
+}
+
+// Word is one line of sbx-net's: exactly one field is set.
+type Word struct {
+	Ready  bool    `json:"ready,omitempty"`  // packets are read from now on
+	Error  string  `json:"error,omitempty"`  // it cannot go on
+	Resolv bool    `json:"resolv,omitempty"` // it asks for a Reply
+	Report *Report `json:"report,omitempty"` // the last word
+}
+
+// Reply is one line of the supervisor's after the Setup.
+type Reply struct {
+	ResolvConf *string `json:"resolv_conf,omitempty"`
+	End        bool    `json:"end,omitempty"` // report, and end
+}
+
+// Report is what a sandbox reached, and what it was refused.
+type Report struct {
+	Refused []Contact `json:"refused"`
+	Reached []Contact `json:"reached"`
+	// More counts what came after the lists were full.
+	More int `json:"more,omitempty"`
+}
+
+// Contact is a destination that was asked for.
+type Contact struct {
+	Name     string    `json:"name,omitempty"`
+	Address  string    `json:"address,omitempty"`
+	Port     uint16    `json:"port,omitempty"`
+	Protocol string    `json:"protocol"` // dns, tcp, udp or icmp
+	Why      string    `json:"why,omitempty"`
+	Entry    string    `json:"entry,omitempty"` // of `allow`, which would let it pass; empty: none would
+	Count    int       `json:"count"`
+	First    time.Time `json:"first"`
+	Last     time.Time `json:"last"`
+}
+
+// Addresses of a built-in network. The sandbox's own is the first; to the gateway's nothing answers.
+const (
+	SandboxIPv4 = "10.0.2.100/24"
+	SandboxIPv6 = "fd00::100/64"
+	GatewayIPv4 = "10.0.2.2"
+)
