@@ -12,7 +12,7 @@ import (
 
 // Imports run one way: cmd/sbx to all, sandbox to the rest, and the rest to userns and host alone.
 func TestImportDirection(t *testing.T) {
-	parts := []string{"sbx/profiles", "sbx/userns", "sbx/fuseoverlay", "sbx/slirp", "sbx/cgroup", "sbx/images", "sbx/harden", "sbx/host", "sbx/state"}
+	parts := []string{"sbx/profiles", "sbx/userns", "sbx/fuseoverlay", "sbx/slirp", "sbx/cgroup", "sbx/images", "sbx/harden", "sbx/host", "sbx/state", "sbx/review"}
 	shared := []string{"sbx/userns", "sbx/host"}
 	for pkg, imports := range packages(t) {
 		for _, to := range imports {
