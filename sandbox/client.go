@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -9,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"sbx/slirp"
 	"sbx/state"
 )
 
@@ -115,6 +117,37 @@ func Stats(store *state.Store, name string) (*Load, error) {
 		return nil, err
 	}
 	return a.Load, nil
+}
+
+// Network is what a sandbox has reached and was refused, now or until it ended; nil where nobody counted.
+func Network(store *state.Store, record *state.Record) (*slirp.Report, error) {
+	if record.Status() != state.Exited {
+		a, err := simple(store, record.Name, call{Op: "network"})
+		var not *NotRunningError
+		if err == nil {
+			return a.Network, nil
+		}
+		if !errors.As(err, &not) {
+			return nil, err
+		}
+	}
+	folder, err := store.Open(record.Name)
+	if err != nil {
+		return nil, err
+	}
+	defer folder.Close()
+	text, err := folder.ReadFile(networkFile)
+	if errors.Is(err, unix.ENOENT) {
+		return nil, nil
+	}
+	report := &slirp.Report{}
+	if err == nil {
+		err = json.Unmarshal(text, report)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading what the network of %s has reached: %w", record.Name, err)
+	}
+	return report, nil
 }
 
 // Root is the root folder of a running sandbox, as a descriptor (O_PATH) below which openat2(2) finds its

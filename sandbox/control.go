@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"sbx/slirp"
 	"sbx/state"
 	"sbx/userns"
 )
@@ -41,8 +42,9 @@ type answer struct {
 	Cause   string   `json:"cause,omitempty"`
 	// Terminal says that what is attached to is a terminal.
 	Terminal bool `json:"terminal,omitempty"`
-	// Load is the answer to stats.
-	Load *Load `json:"load,omitempty"`
+	// Load is the answer to stats, Network that to network.
+	Load    *Load         `json:"load,omitempty"`
+	Network *slirp.Report `json:"network,omitempty"`
 }
 
 // refusal is an error on its way to another process.

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sbx/host"
+	"sbx/slirp"
 	"sbx/state"
 	"sbx/userns"
 )
@@ -24,6 +25,7 @@ type bundle struct {
 	Window  unix.Winsize
 	Filter  []unix.SockFilter
 	Facts   host.CgroupFacts
+	Rules   []slirp.Rule
 	Record  *state.Record
 	Store   *state.Store
 	Name    string
@@ -49,7 +51,7 @@ func (e *SupervisorFailedError) Error() string { return "the supervisor could no
 // payload runs. What it has to say until then goes to the caller's stderr. It takes over the folder,
 // whose lock the caller holds.
 func Detach(s *Spec, store *state.Store, folder *state.Folder, record *state.Record) error {
-	text, err := json.Marshal(bundle{s, s.Env, s.Clocks, s.Streams, s.Window, s.Harden.Filter, s.Cgroup.Facts, record, store, folder.Name()})
+	text, err := json.Marshal(bundle{s, s.Env, s.Clocks, s.Streams, s.Window, s.Harden.Filter, s.Cgroup.Facts, s.Egress.rules, record, store, folder.Name()})
 	if err != nil {
 		return fmt.Errorf("handing the spec to a supervisor: %w", err)
 	}
@@ -109,7 +111,7 @@ func Supervise(notify func(string)) (*Background, error) {
 	}
 	s := b.Spec
 	s.Env, s.Clocks, s.Streams, s.Window, s.Harden.Filter = b.Env, b.Clocks, b.Streams, b.Window, b.Filter
-	s.Cgroup.Facts = b.Facts
+	s.Cgroup.Facts, s.Egress.rules = b.Facts, b.Rules
 	if s.Join.Name != "" {
 		if s.joined, err = FindJoined(b.Store, s.Join.Name); err != nil {
 			return nil, err

@@ -104,6 +104,9 @@ type Life struct {
 	told sync.WaitGroup
 }
 
+// networkFile is what the network reached and refused, beside the record.
+const networkFile = "network.json"
+
 // unnoticed is how long a sandbox without a name has to run before it is put on record. Most are over by
 // then, and cost nobody anything.
 const unnoticed = 100 * time.Millisecond
@@ -151,6 +154,7 @@ func (l *Life) begin() error {
 			return err
 		}
 		l.folder.WriteJSON("spec.json", l.running.spec)
+		os.Remove(l.folder.Path(networkFile)) // of the last time
 	}
 	l.folder.Unlock()
 	go l.serve()
@@ -257,6 +261,9 @@ func (l *Life) end(result Result, failed error) {
 	l.mutex.Lock()
 	defer l.mutex.Unlock()
 	l.folder.WriteLast(l.record)
+	if result.Network != nil {
+		l.folder.WriteJSON(networkFile, result.Network)
+	}
 	if !l.record.Kept {
 		l.folder.RemoveFiles(RemoveForeign)
 	}

@@ -2,6 +2,7 @@ package sandbox
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -54,8 +55,26 @@ func ruleWords(r slirp.Rule) string {
 	return host + ":" + strconv.Itoa(int(r.Port))
 }
 
-// resolveNetwork finds out which program serves the network, if one does, and what may be reached by it.
+// resolveNetwork finds out which program serves the network, if one does, and what may be reached by it. A
+// network that nobody asked for is left out where this machine cannot have it, which is said.
 func resolveNetwork(s *Spec, r *Request) error {
+	unasked := r.Shell && r.onImage() && byDefault(r.Loaded.Profile.Network.Mode.From)
+	if !unasked {
+		return findNetwork(s, r)
+	}
+	s.Network = profiles.NetOn
+	err := findNetwork(s, r)
+	var noTun *TunError
+	var noProgram *NoBuiltinError
+	if errors.As(err, &noTun) || errors.As(err, &noProgram) {
+		s.Network, s.NetProgram, s.Egress = profiles.NetNone, "", Egress{set: s.Egress.set}
+		s.Level.Warnings = append(s.Level.Warnings, "this shell has no network: "+err.Error())
+		return nil
+	}
+	return err
+}
+
+func findNetwork(s *Spec, r *Request) error {
 	p, driver := &r.Loaded.Profile.Network, r.Loaded.Config.Network.Driver.V
 	f := &finder{environ: environment(r.Environ), home: r.Account.Home, ask: askInside, set: map[string]string{}}
 	if s.Project.Access != profiles.AccessNone {
@@ -290,6 +309,9 @@ func (n *network) watch(notify func(string)) {
 		}
 	}()
 }
+
+// report is what the network's program has to report so far; nil where nobody counts.
+func (n *network) report() *slirp.Report { return n.builtin.Report() }
 
 // finish ends the program, and returns what it has to report.
 func (n *network) finish() *slirp.Report {

@@ -37,6 +37,12 @@ type Request struct {
 	Upper string
 }
 
+// onImage tells whether the root is that of an image or a folder, and not the host's own.
+func (r *Request) onImage() bool {
+	p := &r.Loaded.Profile.Root
+	return p.Image.Set || p.Dir.Set
+}
+
 // UsageError is a request that cannot be meant: Hint says what to ask for instead.
 type UsageError struct{ Problem, Hint string }
 
@@ -97,7 +103,7 @@ func Resolve(r Request) (*Spec, error) {
 // resolveFiles finds the ids and lays out the root: the host's own, or that of an image.
 func resolveFiles(s *Spec, r *Request, p *profiles.Profile) (err error) {
 	var b *base
-	onHost := !p.Root.Image.Set && !p.Root.Dir.Set
+	onHost := !r.onImage()
 	if err := checkProject(r.Project, s.Project.Access); err != nil {
 		if onHost || !byDefault(p.Files.Project.From) {
 			return err

@@ -56,6 +56,8 @@ func (l *Life) answer(c *conn) {
 		c.send(answer{Refused: refuseIf(l.rename(what.Name))})
 	case "pause", "resume":
 		c.send(answer{Refused: refuseIf(l.pause(what.Op == "pause"))})
+	case "network":
+		c.send(answer{Network: r.network.report()})
 	case "stats":
 		load, err := l.load()
 		c.send(answer{Refused: refuseIf(err), Load: load})

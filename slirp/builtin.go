@@ -21,6 +21,7 @@ type Builtin struct {
 	socket *os.File
 	lines  *bufio.Reader
 	mutex  sync.Mutex // of writing
+	asking sync.Mutex // one report is asked for at a time
 	report chan *Report
 }
 
@@ -135,8 +136,10 @@ func (b *Builtin) listen() {
 			content := readResolvConf()
 			b.say(Reply{ResolvConf: &content})
 		case word.Report != nil:
-			b.report <- word.Report
-			return
+			select {
+			case b.report <- word.Report:
+			default: // nobody has asked
+			}
 		}
 	}
 }
@@ -144,24 +147,39 @@ func (b *Builtin) listen() {
 // reportTime is how long sbx-net may take for its report.
 const reportTime = 2 * time.Second
 
+// Report is what there is so far; nil where sbx-net does not answer. A nil Builtin has none.
+func (b *Builtin) Report() *Report {
+	if b == nil {
+		return nil
+	}
+	return b.ask(Reply{Report: true})
+}
+
 // Finish ends sbx-net and returns its report; nil where it gives none. A nil Builtin has none.
 func (b *Builtin) Finish() *Report {
 	if b == nil {
 		return nil
 	}
-	b.say(Reply{End: true})
-	var report *Report
-	select {
-	case report = <-b.report:
-	case <-b.ended:
-		select { // it may have come just before
-		case report = <-b.report:
-		case <-time.After(reportTime / 10):
-		}
-	case <-time.After(reportTime):
-	}
+	report := b.ask(Reply{End: true})
 	b.End()
 	return report
+}
+
+// ask waits for the report that a reply asks for. One that came too late for who asked before is no answer.
+func (b *Builtin) ask(r Reply) *Report {
+	b.asking.Lock()
+	defer b.asking.Unlock()
+	select {
+	case <-b.report:
+	default:
+	}
+	b.say(r)
+	select {
+	case report := <-b.report: // nil when it has ended
+		return report
+	case <-time.After(reportTime):
+		return nil
+	}
 }
 
 // End ends sbx-net at once. A nil Builtin has ended.

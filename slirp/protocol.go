@@ -31,13 +31,14 @@ type Word struct {
 	Ready  bool    `json:"ready,omitempty"`  // packets are read from now on
 	Error  string  `json:"error,omitempty"`  // it cannot go on
 	Resolv bool    `json:"resolv,omitempty"` // it asks for a Reply
-	Report *Report `json:"report,omitempty"` // the last word
+	Report *Report `json:"report,omitempty"` // what was asked for; the last word after an End
 }
 
 // Reply is one line of the supervisor's after the Setup.
 type Reply struct {
 	ResolvConf *string `json:"resolv_conf,omitempty"`
-	End        bool    `json:"end,omitempty"` // report, and end
+	Report     bool    `json:"report,omitempty"` // report what there is so far
+	End        bool    `json:"end,omitempty"`    // report, and end
 }
 
 // Report is what a sandbox reached, and what it was refused.

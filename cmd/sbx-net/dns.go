@@ -133,6 +133,7 @@ func (r *resolver) answer(query []byte, stream bool) []byte {
 		if err != nil {
 			return errorAnswer(query, dnsmessage.RCodeServerFailure)
 		}
+		r.note(query, answer)
 		return answer
 	}
 	q, room, err := readQuestion(query)
@@ -143,6 +144,21 @@ func (r *resolver) answer(query []byte, stream bool) []byte {
 		room = 64<<10 - 1
 	}
 	return r.restricted(q, room)
+}
+
+// note remembers which name led to which address where all may be reached, for the report alone.
+func (r *resolver) note(query, answer []byte) {
+	q, _, err := readQuestion(query)
+	if err != nil || !q.ok {
+		return
+	}
+	list, _, err := readAnswer(answer, q.Question)
+	if err != nil {
+		return
+	}
+	for _, f := range list {
+		r.policy.open(q.name, f.address.Unmap(), time.Duration(f.ttl)*time.Second)
+	}
 }
 
 // followHost asks for the host's configuration now and then.

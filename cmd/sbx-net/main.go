@@ -66,6 +66,8 @@ func run(supervisor *control) error {
 			return errors.New("sbx has ended") // and hears this no more
 		case reply.ResolvConf != nil:
 			servers.configure(*reply.ResolvConf)
+		case reply.Report:
+			supervisor.say(slirp.Word{Report: rules.report.sum()})
 		case reply.End:
 			supervisor.say(slirp.Word{Report: rules.report.sum()})
 			return nil

@@ -117,6 +117,19 @@ type verdict struct {
 	why   string
 }
 
+// nameFor is a name that led to the address of a connection, for the report: the first for which it is open,
+// else one that was looked up.
+func (p *policy) nameFor(v verdict, address netip.Addr) string {
+	names := v.names
+	if len(names) == 0 {
+		names = p.openFor(address.Unmap())
+	}
+	if len(names) == 0 {
+		return ""
+	}
+	return names[0]
+}
+
 // decide judges a connection to an address.
 func (p *policy) decide(dst netip.AddrPort, udp bool) verdict {
 	address := dst.Addr().Unmap()

@@ -78,7 +78,7 @@ func (r *report) refuse(key contactKey, entry string) {
 func (r *report) sum() *slirp.Report {
 	r.mutex.Lock()
 	defer r.mutex.Unlock()
-	return &slirp.Report{Refused: r.refused.list, Reached: r.reached.list, More: r.more}
+	return &slirp.Report{Refused: append([]slirp.Contact{}, r.refused.list...), Reached: append([]slirp.Contact{}, r.reached.list...), More: r.more}
 }
 
 // entryFor is the entry of `allow` that names a destination.

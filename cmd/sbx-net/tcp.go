@@ -58,7 +58,7 @@ func (g *gateway) plain(r *tcp.ForwarderRequest, dst netip.AddrPort, v verdict) 
 	if err != nil {
 		return
 	}
-	g.policy.report.reach(contactKey{name: first(v.names), address: dst.Addr(), port: dst.Port(), protocol: "tcp"})
+	g.policy.report.reach(contactKey{name: g.policy.nameFor(v, dst.Addr()), address: dst.Addr(), port: dst.Port(), protocol: "tcp"})
 	if len(v.names) == 0 {
 		relay(client, client, server)
 		return

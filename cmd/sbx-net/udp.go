@@ -47,7 +47,7 @@ func (g *gateway) flow(r *udp.ForwarderRequest) {
 		}
 		defer server.Close()
 		v := g.policy.decide(dst, true)
-		g.policy.report.reach(contactKey{name: first(v.names), address: dst.Addr(), port: dst.Port(), protocol: "udp"})
+		g.policy.report.reach(contactKey{name: g.policy.nameFor(v, dst.Addr()), address: dst.Addr(), port: dst.Port(), protocol: "udp"})
 		done := make(chan struct{})
 		go func() {
 			defer close(done)

@@ -122,7 +122,8 @@ func printUsage(r sandbox.Result, asJSON bool) {
 			Status int `json:"status"`
 			sandbox.Usage
 			Reached []sandbox.Reached `json:"reached,omitempty"`
-		}{r.Status, r.Used, r.Reached})
+			Network *slirp.Report     `json:"network,omitempty"`
+		}{r.Status, r.Used, r.Reached, r.Network})
 		return
 	}
 	u := r.Used

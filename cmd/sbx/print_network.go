@@ -2,11 +2,14 @@ package main
 
 import (
 	"fmt"
+	"os"
 	"strings"
+	"text/tabwriter"
 
 	"sbx/profiles"
 	"sbx/sandbox"
 	"sbx/slirp"
+	"sbx/state"
 )
 
 // maxRefusals is how many refusals are told one by one.
@@ -39,17 +42,61 @@ func printNetwork(s *sandbox.Spec, r sandbox.Result) {
 	}
 }
 
-func refusalWords(c *slirp.Contact) string {
-	where := c.Name
-	if c.Address != "" {
-		where = strings.TrimSpace(c.Name + " " + c.Address)
-	}
+// destination is whom a contact was with.
+func destination(c *slirp.Contact) string {
+	where := strings.TrimSpace(c.Name + " " + c.Address)
 	if c.Port != 0 {
 		where += fmt.Sprintf(", %s port %d", c.Protocol, c.Port)
 	} else if c.Protocol == "icmp" {
 		where += ", icmp"
 	}
-	words := where + ": " + c.Why
+	return where
+}
+
+// printTraffic prints what a sandbox has reached and was refused.
+func printTraffic(r *state.Record, report *slirp.Report, asJSON bool) error {
+	if asJSON {
+		if report == nil {
+			report = &slirp.Report{Refused: []slirp.Contact{}, Reached: []slirp.Contact{}}
+		}
+		return printJSON(report)
+	}
+	if report == nil {
+		message("nobody counts what the network %s of %s reaches: --net builtin and --allow do", r.Network, r.Name)
+		return nil
+	}
+	w := tabwriter.NewWriter(os.Stdout, 0, 8, 2, ' ', 0)
+	for _, c := range report.Reached {
+		fmt.Fprintf(w, "reached\t%s\t%s\t%s\n", escape(destination(&c)), timesWords(&c), "")
+	}
+	for _, c := range report.Refused {
+		fmt.Fprintf(w, "refused\t%s\t%s\t%s\n", escape(destination(&c)), timesWords(&c), escape(reasonWords(&c)))
+	}
+	if report.More > 0 {
+		fmt.Fprintf(w, "more\tdestinations than are told one by one\t%d times\t\n", report.More)
+	}
+	return w.Flush()
+}
+
+// timesWords tell how often, and when.
+func timesWords(c *slirp.Contact) string {
+	const clock = "2006-01-02 15:04:05"
+	if c.Count == 1 {
+		return "once, " + c.First.Local().Format(clock)
+	}
+	return fmt.Sprintf("%d times, %s to %s", c.Count, c.First.Local().Format(clock), c.Last.Local().Format(clock))
+}
+
+// reasonWords are why something was refused, ending with what would allow it.
+func reasonWords(c *slirp.Contact) string {
+	if c.Entry == "" {
+		return c.Why
+	}
+	return c.Why + "; to allow it: --allow " + c.Entry
+}
+
+func refusalWords(c *slirp.Contact) string {
+	words := destination(c) + ": " + c.Why
 	if c.Count > 1 {
 		words += fmt.Sprintf(" (%d times)", c.Count)
 	}

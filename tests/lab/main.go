@@ -2,7 +2,7 @@
 // IPv6 addresses on one interface, a name server and servers of several protocols behind all of them.
 // What sbx lets through is seen here and nowhere else, even where the filter under test is broken.
 //
-//	lab [-loopback-dns] LOG command [args...]
+//	lab [-loopback-dns] [-without PROGRAM] LOG command [args...]
 //
 // Each server answers with $LAB_NONCE and writes a line to LOG: protocol, the address that was reached, and
 // what was asked there. The command runs as the caller, without capabilities.
@@ -37,9 +37,14 @@ const nameServer = "192.0.2.53"
 
 func main() {
 	loopback := flag.Bool("loopback-dns", false, "the name server is on the loopback, as that of systemd-resolved")
+	var missing []string
+	flag.Func("without", "a program, by its path, that nobody finds in there", func(path string) error {
+		missing = append(missing, path)
+		return nil
+	})
 	flag.Parse()
 	if flag.NArg() < 2 {
-		fmt.Fprintln(os.Stderr, "usage: lab [-loopback-dns] LOG command [args...]")
+		fmt.Fprintln(os.Stderr, "usage: lab [-loopback-dns] [-without PROGRAM] LOG command [args...]")
 		os.Exit(2)
 	}
 	var err error
@@ -47,7 +52,7 @@ func main() {
 	if os.Getenv("LAB_NONCE") == "" {
 		status, err = enter()
 	} else {
-		status, err = serve(*loopback, flag.Arg(0), flag.Args()[1:])
+		status, err = serve(*loopback, missing, flag.Arg(0), flag.Args()[1:])
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "lab:", err)
@@ -86,7 +91,7 @@ func statusOf(err error) (int, error) {
 }
 
 // serve makes the network, starts the servers, and runs the command.
-func serve(loopbackDNS bool, logPath string, command []string) (int, error) {
+func serve(loopbackDNS bool, missing []string, logPath string, command []string) (int, error) {
 	file, err := os.OpenFile(logPath, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o644)
 	if err != nil {
 		return 0, err
@@ -97,6 +102,11 @@ func serve(loopbackDNS bool, logPath string, command []string) (int, error) {
 	}
 	if err := makeNetwork(server, filepath.Dir(logPath)); err != nil {
 		return 0, err
+	}
+	for _, path := range missing {
+		if err := replace(filepath.Dir(logPath), path, "", 0); err != nil {
+			return 0, err
+		}
 	}
 	l := &log{file: file, nonce: os.Getenv("LAB_NONCE")}
 	if err := startServers(l, server); err != nil {
@@ -136,17 +146,18 @@ func makeNetwork(server, dir string) error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return err
 	}
-	if err := replace(dir, "/etc/resolv.conf", "nameserver "+server+"\n"); err != nil {
+	if err := replace(dir, "/etc/resolv.conf", "nameserver "+server+"\n", 0o644); err != nil {
 		return err
 	}
 	// In this user namespace nobody has sub-ids, and newuidmap no power.
-	return errors.Join(replace(dir, "/etc/subuid", ""), replace(dir, "/etc/subgid", ""))
+	return errors.Join(replace(dir, "/etc/subuid", "", 0o644), replace(dir, "/etc/subgid", "", 0o644))
 }
 
 // replace shows another file, which it makes in dir, at a path.
-func replace(dir, path, content string) error {
+func replace(dir, path, content string, mode os.FileMode) error {
 	file := filepath.Join(dir, "lab-"+filepath.Base(path)) // stays: nothing can be mounted over a file that is gone
-	if err := os.WriteFile(file, []byte(content), 0o644); err != nil {
+	os.Remove(file)                                        // one of another run may be shut
+	if err := os.WriteFile(file, []byte(content), mode); err != nil {
 		return err
 	}
 	if err := unix.Mount(file, path, "", unix.MS_BIND, ""); err != nil {
