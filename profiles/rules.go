@@ -156,8 +156,8 @@ func isLabel(l string) bool {
 
 const portHint = `write it as HOST:INSIDE, as in "3000:3000", "127.0.0.1:8080:80" or "5353:53/udp"`
 
-// parsePort reads [IP:]HOST:INSIDE[/udp].
-func parsePort(s string) (Port, error) {
+// ParsePort reads [IP:]HOST:INSIDE[/udp].
+func ParsePort(s string) (Port, error) {
 	rest, udp := strings.CutSuffix(s, "/udp")
 	head, inside, ok := cutLast(rest)
 	if !ok {

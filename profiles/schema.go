@@ -26,7 +26,7 @@ var profileKeys = []key[Profile]{
 
 	scalar[Profile, NetMode]{"network.mode", `"none"`, word("none", parseNetMode), func(p *Profile) *Val[NetMode] { return &p.Network.Mode }, grantNetwork},
 	list[Profile, Rule]{name: "network.allow", like: `"@npm"`, parse: word("example.org:443", ParseRule), at: func(p *Profile) *List[Rule] { return &p.Network.Allow }, narrows: true, grant: grantAllow},
-	list[Profile, Port]{name: "network.ports", like: `"127.0.0.1:3000:3000"`, parse: word("127.0.0.1:3000:3000", parsePort), at: func(p *Profile) *List[Port] { return &p.Network.Ports }, grant: grantPort},
+	list[Profile, Port]{name: "network.ports", like: `"127.0.0.1:3000:3000"`, parse: word("127.0.0.1:3000:3000", ParsePort), at: func(p *Profile) *List[Port] { return &p.Network.Ports }, grant: grantPort},
 
 	scalar[Profile, Size]{"limits.memory", `"4GiB"`, parseSize, func(p *Profile) *Val[Size] { return &p.Limits.Memory }, grantSize("memory up to")},
 	scalar[Profile, Size]{"limits.memory_high", `"3GiB"`, parseSize, func(p *Profile) *Val[Size] { return &p.Limits.MemoryHigh }, grantSize("memory without being slowed up to")},
@@ -82,7 +82,6 @@ var notYet = []later{
 	{"files.volumes", nil, "use a folder: [files] mounts, or -v ./folder:/inside"},
 	{"files.capture", nil, ""},
 	{"files.home", []string{"empty"}, "name the folders to keep in [files] write or mounts"},
-	{"network.ports", nil, `leave it out; with mode = "host" ports need no publishing`},
 	{"harden.nested", []string{"false"}, ""},
 }
 

@@ -31,6 +31,7 @@ type call struct {
 	Name   string        `json:"name,omitempty"`
 	Exec   *ExecRequest  `json:"exec,omitempty"`
 	Window *unix.Winsize `json:"window,omitempty"`
+	Port   *slirp.Port   `json:"port,omitempty"`
 }
 
 // answer is what a supervisor says, once or more often.
@@ -45,6 +46,8 @@ type answer struct {
 	// Load is the answer to stats, Network that to network.
 	Load    *Load         `json:"load,omitempty"`
 	Network *slirp.Report `json:"network,omitempty"`
+	// Ports are those that are published.
+	Ports []slirp.Port `json:"ports,omitempty"`
 }
 
 // refusal is an error on its way to another process.
@@ -54,7 +57,8 @@ type refusal struct {
 	Command string        `json:"command,omitempty"` // of a NotExecutedError
 	Folder  string        `json:"folder,omitempty"`
 	Errno   syscall.Errno `json:"errno,omitempty"`
-	Do      string        `json:"do,omitempty"` // of a step that failed
+	Do      string        `json:"do,omitempty"`   // of a step that failed
+	Port    *slirp.Port   `json:"port,omitempty"` // of a PortError
 }
 
 func refuse(err error) *refusal {
@@ -62,7 +66,10 @@ func refuse(err error) *refusal {
 	var usage *UsageError
 	var not *NotExecutedError
 	var step *userns.StepError
+	var port *slirp.PortError
 	switch {
+	case errors.As(err, &port):
+		r.Port, r.Errno = &port.Port, port.Errno
 	case errors.As(err, &usage):
 		r.Hint = usage.Hint
 	case errors.As(err, &not):
@@ -77,6 +84,8 @@ func (r *refusal) err() error {
 	switch {
 	case r == nil:
 		return nil
+	case r.Port != nil:
+		return &slirp.PortError{Port: *r.Port, Errno: r.Errno}
 	case r.Command != "":
 		return &NotExecutedError{Command: r.Command, Errno: r.Errno, Folder: r.Folder}
 	case r.Do != "":

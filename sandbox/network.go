@@ -4,8 +4,10 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -58,7 +60,15 @@ func ruleWords(r slirp.Rule) string {
 // resolveNetwork finds out which program serves the network, if one does, and what may be reached by it. A
 // network that nobody asked for is left out where this machine cannot have it, which is said.
 func resolveNetwork(s *Spec, r *Request) error {
-	unasked := r.Shell && r.onImage() && byDefault(r.Loaded.Profile.Network.Mode.From)
+	open := byDefault(r.Loaded.Profile.Network.Mode.From)
+	unasked := r.Shell && r.onImage() && open
+	if r.Published && open && !unasked {
+		s.Network = profiles.NetOn
+		s.Grants = append(s.Grants, Grant{"network.mode", `a network, "on"`, "--publish"})
+	}
+	if err := s.resolvePorts(r.Loaded.Profile.Network.Ports.Values()); err != nil {
+		return err
+	}
 	if !unasked {
 		return findNetwork(s, r)
 	}
@@ -72,6 +82,38 @@ func resolveNetwork(s *Spec, r *Request) error {
 		return nil
 	}
 	return err
+}
+
+// resolvePorts finds the addresses of published ports: the loopback where none is given.
+func (s *Spec) resolvePorts(list []profiles.Port) error {
+	switch {
+	case len(list) == 0:
+		return nil
+	case s.Network == profiles.NetHost:
+		return &UsageError{"with the host's own network no port needs to be published: what listens inside listens on the host", "leave the ports out, or pass --net on"}
+	case s.Network.Joins() != "":
+		name := s.Network.Joins()
+		return &UsageError{"the ports of a network that is joined are published by the sandbox that it is of", "sbx port " + name + " add " + list[0].String()}
+	}
+	for _, p := range list {
+		port := hostPort(p)
+		if slices.Contains(s.Ports, port) {
+			continue
+		}
+		s.Ports = append(s.Ports, port)
+		if port.Wide() {
+			s.Level.Warnings = append(s.Level.Warnings, fmt.Sprintf("port %s leads into the sandbox for everybody who reaches this machine", port))
+		}
+	}
+	return nil
+}
+
+func hostPort(p profiles.Port) slirp.Port {
+	ip := p.IP
+	if !ip.IsValid() {
+		ip = netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	}
+	return slirp.Port{IP: ip.Unmap(), Host: p.Host, Inside: p.Inside, UDP: p.UDP}
 }
 
 func findNetwork(s *Spec, r *Request) error {
@@ -255,14 +297,21 @@ func loopback(address string) bool { return strings.HasPrefix(address, "127.") |
 type network struct {
 	helper  *slirp.Helper
 	builtin *slirp.Builtin
+	ports   *slirp.Ports
 	over    chan struct{}
 }
 
 // begin starts what needs nothing of the sandbox yet.
 func (n *network) begin(s *Spec) (err error) {
 	n.over = make(chan struct{})
+	if n.ports, err = slirp.OpenPorts(s.Ports); err != nil {
+		return err
+	}
 	if s.Network == profiles.NetBuiltin {
 		n.builtin, err = slirp.StartBuiltin(s.NetProgram)
+	}
+	if err != nil {
+		n.ports.Close()
 	}
 	return err
 }
@@ -316,12 +365,14 @@ func (n *network) report() *slirp.Report { return n.builtin.Report() }
 // finish ends the program, and returns what it has to report.
 func (n *network) finish() *slirp.Report {
 	close(n.over)
+	n.ports.Close()
 	n.helper.End()
 	return n.builtin.Finish()
 }
 
 // stop ends the program of a sandbox that did not start.
 func (n *network) stop() {
+	n.ports.Close()
 	n.helper.End()
 	n.builtin.End()
 	*n = network{}
@@ -332,6 +383,14 @@ func (s *Spec) networkWords() string {
 	if s.Join.Net {
 		return "that of the sandbox " + s.Join.Name
 	}
+	published := ""
+	for _, p := range s.Ports {
+		published += "; published: " + p.String()
+	}
+	return s.egressWords() + published
+}
+
+func (s *Spec) egressWords() string {
 	switch s.Network {
 	case profiles.NetHost:
 		return "the host's own, its loopback included"

@@ -35,6 +35,8 @@ type Request struct {
 	JoinIPC bool
 	// Upper is the folder on disk for what the sandbox changes; empty: that is in memory.
 	Upper string
+	// Published says that a port was asked for by a flag, which asks for a network where none is named.
+	Published bool
 }
 
 // onImage tells whether the root is that of an image or a folder, and not the host's own.

@@ -157,6 +157,7 @@ func start(s *Spec, streams Streams, prepared *Prepared, notify func(string), in
 	}
 	r.process = process
 	r.network.watch(notify)
+	r.network.ports.Serve(r.sockets)
 	lowerByNotices(&r.Level, process.Notices)
 	r.watch.begin(process)
 	r.limitTime()

@@ -56,6 +56,8 @@ func (l *Life) answer(c *conn) {
 		c.send(answer{Refused: refuseIf(l.rename(what.Name))})
 	case "pause", "resume":
 		c.send(answer{Refused: refuseIf(l.pause(what.Op == "pause"))})
+	case "port":
+		l.answerPort(c, &what)
 	case "network":
 		c.send(answer{Network: r.network.report()})
 	case "stats":

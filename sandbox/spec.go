@@ -16,6 +16,7 @@ import (
 	"sbx/harden"
 	"sbx/host"
 	"sbx/profiles"
+	"sbx/slirp"
 	"sbx/userns"
 )
 
@@ -38,6 +39,8 @@ type Spec struct {
 	// NetProgram is the program outside that serves the network; empty where none does.
 	NetProgram string `json:"network_program,omitempty"`
 	Egress     Egress `json:"egress"`
+	// Ports are those of the host that lead inside.
+	Ports []slirp.Port `json:"ports,omitempty"`
 	// Join is another sandbox, in whose user namespace this one is made.
 	Join Join `json:"join,omitzero"`
 	// joined is how that sandbox is reached when this one starts.

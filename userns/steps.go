@@ -279,6 +279,17 @@ func MountOverlay(do, target, options string) Step {
 	return step(do, unix.SYS_MOUNT, Str("overlay"), Str(target), Str("overlay"), flags(unix.MS_NOSUID|unix.MS_NODEV, mountFlags), Str(options))
 }
 
+// Socket makes a socket of a family and a kind, non-blocking, and leaves it in slot: socket(2).
+func Socket(do string, family, kind int, slot Slot) Step {
+	flags := uintptr(kind | unix.SOCK_CLOEXEC | unix.SOCK_NONBLOCK)
+	return step(do, unix.SYS_SOCKET, Num(uintptr(family), socketFamilies[family]), Num(flags, socketKinds[kind]+"|SOCK_CLOEXEC|SOCK_NONBLOCK"), Num(0)).To(slot)
+}
+
+var (
+	socketFamilies = map[int]string{unix.AF_INET: "AF_INET", unix.AF_INET6: "AF_INET6"}
+	socketKinds    = map[int]string{unix.SOCK_STREAM: "SOCK_STREAM", unix.SOCK_DGRAM: "SOCK_DGRAM"}
+)
+
 // LoopbackUp brings the interface lo up: netdevice(7), SIOCSIFFLAGS.
 func LoopbackUp(do string) []Step {
 	request := make([]byte, 40) // struct ifreq

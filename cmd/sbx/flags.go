@@ -137,7 +137,8 @@ func (f *sandboxFlags) resolve(command []string, shell bool, fetch sandbox.Fetch
 		Loaded: loaded, Project: at.project, Account: at.account, Command: command, Shell: shell, Fetch: fetch,
 		Cwd: at.cwd, Workdir: workdir, Environ: os.Environ(), EnvFlags: f.Env,
 		Streams: streams, Upper: upper, Joined: joined, JoinIPC: f.IPC != "",
-		Count: f.Stats || f.Name != "" || f.Detach, // what stays may be paused, and asked for its use
+		Published: len(f.Publish) > 0,
+		Count:     f.Stats || f.Name != "" || f.Detach, // what stays may be paused, and asked for its use
 	})
 	return spec, loaded, err
 }

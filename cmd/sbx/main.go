@@ -33,6 +33,7 @@ type cli struct {
 	Wait      waitCmd      `cmd:"" help:"Wait until sandboxes have ended."`
 	Rename    renameCmd    `cmd:"" help:"Give a sandbox another name."`
 	Cp        cpCmd        `cmd:"" help:"Copy files into a sandbox, or out of it."`
+	Port      portCmd      `cmd:"" help:"List, publish and take back ports of a running sandbox."`
 	Rm        rmCmd        `cmd:"" help:"Remove sandboxes with their files."`
 	Events    eventsCmd    `cmd:"" help:"Tell starts and ends of sandboxes as they happen."`
 	Supervise superviseCmd `cmd:"" hidden:""`

@@ -1,10 +1,13 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"strings"
 	"text/tabwriter"
+
+	"golang.org/x/sys/unix"
 
 	"sbx/profiles"
 	"sbx/sandbox"
@@ -93,6 +96,40 @@ func reasonWords(c *slirp.Contact) string {
 		return c.Why
 	}
 	return c.Why + "; to allow it: --allow " + c.Entry
+}
+
+// printPorts prints which ports lead into a sandbox.
+func printPorts(list []slirp.Port, asJSON bool) error {
+	if asJSON {
+		return printJSON(append([]slirp.Port{}, list...))
+	}
+	for _, p := range list {
+		if _, err := fmt.Println(p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// printPortAdvice says what helps where a port of the host cannot be had.
+func printPortAdvice(err error) {
+	var port *slirp.PortError
+	switch {
+	case !errors.As(err, &port):
+	case port.Errno == unix.EADDRINUSE:
+		hint("take another one, as in %d:%d; ss -ltnup tells who has it", nextPort(port.Port.Host), port.Port.Inside)
+	case port.Errno == unix.EACCES:
+		hint("take one of 1024 or above, as in %d:%d", 8000+port.Port.Host%1000, port.Port.Inside)
+	case port.Errno == unix.EADDRNOTAVAIL:
+		hint("ip address lists those of this machine; without one it is the loopback")
+	}
+}
+
+func nextPort(n uint16) uint16 {
+	if n == 65535 {
+		return n - 1
+	}
+	return n + 1
 }
 
 func refusalWords(c *slirp.Contact) string {
