@@ -1,9 +1,12 @@
 package host
 
 import (
+	"bytes"
+	"fmt"
 	"strconv"
 	"strings"
 	"unicode"
+	"unicode/utf16"
 )
 
 // Printable shows what would act on a terminal, or reorder text, as an escape sequence: names come
@@ -23,6 +26,28 @@ func Printable(s string) string {
 		s = rest
 	}
 	return b.String()
+}
+
+// PrintableJSON is the same for JSON, in the way that JSON writes such runes. Its package does so for those
+// below the space alone, and a terminal obeys others as well.
+func PrintableJSON(text []byte) []byte {
+	acts := func(r rune) bool { return r >= 0x7f && unprintable(r) }
+	if bytes.IndexFunc(text, acts) < 0 {
+		return text
+	}
+	var b bytes.Buffer
+	for _, r := range string(text) {
+		switch {
+		case !acts(r):
+			b.WriteRune(r)
+		case r > 0xffff:
+			high, low := utf16.EncodeRune(r)
+			fmt.Fprintf(&b, `\u%04x\u%04x`, high, low)
+		default:
+			fmt.Fprintf(&b, `\u%04x`, r)
+		}
+	}
+	return b.Bytes()
 }
 
 func unprintable(r rune) bool { return !unicode.IsPrint(r) }

@@ -57,9 +57,9 @@ type Garbage struct {
 // PruneLock is locked by who removes garbage.
 const PruneLock = "prune"
 
-// Garbage lists what can go. Damaged records keep nothing alive, and are no garbage themselves.
-func (s *Store) Garbage() ([]Garbage, error) {
-	blobs, layers, err := s.reached()
+// Garbage lists what can go; kept are manifests that are used besides. Damaged records keep nothing alive, and are no garbage themselves.
+func (s *Store) Garbage(kept []string) ([]Garbage, error) {
+	blobs, layers, err := s.reached(kept)
 	if err != nil {
 		return nil, err
 	}
@@ -96,7 +96,7 @@ func (s *Store) Garbage() ([]Garbage, error) {
 
 // reached are the blobs, by their hex, and the layers, by their names, that a name or a running sandbox
 // leads to.
-func (s *Store) reached() (blobs, layers map[string]bool, err error) {
+func (s *Store) reached(kept []string) (blobs, layers map[string]bool, err error) {
 	blobs, layers = map[string]bool{}, map[string]bool{}
 	all, _, err := s.All()
 	if err != nil {
@@ -106,7 +106,7 @@ func (s *Store) reached() (blobs, layers map[string]bool, err error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	for _, manifest := range inUse {
+	for _, manifest := range append(inUse, kept...) {
 		if img, err := s.Image(Record{Ref: manifest, Digest: manifest, Manifest: manifest}); err == nil {
 			all = append(all, img)
 		}

@@ -173,6 +173,9 @@ func (e *DamagedError) Error() string { return e.What + ": " + e.Why }
 func (s *Store) Find(ref Ref) (*Image, error) {
 	var rec Record
 	err := readJSON(s.RefFile(ref.String()), &rec)
+	if errors.Is(err, fs.ErrNotExist) && ref.Digest != "" {
+		return s.byDigest(ref)
+	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, &NotFoundError{ref.String()}
 	}
@@ -180,6 +183,18 @@ func (s *Store) Find(ref Ref) (*Image, error) {
 		return nil, err
 	}
 	return s.Image(rec)
+}
+
+// byDigest is an image that is here under another name, or under none any more.
+func (s *Store) byDigest(ref Ref) (*Image, error) {
+	raw, err := s.Document(ref.Digest)
+	if err != nil {
+		return nil, &NotFoundError{ref.String()}
+	}
+	if index, err := IsIndex(raw); index || err != nil {
+		return nil, &NotFoundError{ref.String()}
+	}
+	return s.Image(Record{Ref: ref.String(), Digest: ref.Digest, Manifest: ref.Digest})
 }
 
 // Image reads the manifest and the configuration that a record leads to.

@@ -48,6 +48,8 @@ type answer struct {
 	Network *slirp.Report `json:"network,omitempty"`
 	// Ports are those that are published.
 	Ports []slirp.Port `json:"ports,omitempty"`
+	// Held is the answer to hold: nothing goes on.
+	Held bool `json:"held,omitempty"`
 }
 
 // refusal is an error on its way to another process.

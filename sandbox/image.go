@@ -95,14 +95,24 @@ func resolveImage(s *Spec, r *Request, p *profiles.Profile) (*base, error) {
 		return nil, err
 	}
 	store := ImageStore(r.Account.Home)
-	img, err := store.Find(ref)
+	find := func() (*images.Image, error) { return store.Find(ref) }
+	if made := madeOn(r.Upper); made != nil {
+		// Layers that were changed must not lie over others, whatever the name stands for by now.
+		if ref.Digest == "" {
+			ref = ref.At(made.Manifest)
+		}
+		find = func() (*images.Image, error) {
+			return store.Image(images.Record{Ref: made.Ref, Digest: made.Digest, Manifest: made.Manifest})
+		}
+	}
+	img, err := find()
 	if missing := new(images.NotFoundError); errors.As(err, &missing) && r.Fetch != nil {
 		first := p.Root.User.V
 		if byDefault(p.Root.User.From) {
 			first = profiles.User{Kind: profiles.UserRoot}
 		}
 		if err = r.Fetch(ref, first); err == nil {
-			img, err = store.Find(ref)
+			img, err = find()
 		}
 	}
 	if err != nil {
@@ -125,6 +135,18 @@ func resolveImage(s *Spec, r *Request, p *profiles.Profile) (*base, error) {
 		return nil, err
 	}
 	return b, b.readConfig()
+}
+
+// madeOn is the image that a kept sandbox, whose changes lie in upper, was made on; nil where it is new.
+func madeOn(upper string) *Image {
+	if upper == "" {
+		return nil
+	}
+	spec, err := readSpec(filepath.Join(filepath.Dir(upper), specFile))
+	if err != nil || spec.Image == nil || !images.IsDigest(spec.Image.Manifest) {
+		return nil
+	}
+	return spec.Image
 }
 
 // readImage reads what the records of the layers tell, unpacking those that are not for this layout.

@@ -153,7 +153,7 @@ func (l *Life) begin() error {
 		if err := l.folder.Reserve(); err != nil {
 			return err
 		}
-		l.folder.WriteJSON("spec.json", l.running.spec)
+		l.folder.WriteJSON(specFile, l.running.spec)
 		os.Remove(l.folder.Path(networkFile)) // of the last time
 	}
 	l.folder.Unlock()

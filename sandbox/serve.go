@@ -60,6 +60,8 @@ func (l *Life) answer(c *conn) {
 		l.answerPort(c, &what)
 	case "network":
 		c.send(answer{Network: r.network.report()})
+	case "hold":
+		l.answerHold(c)
 	case "stats":
 		load, err := l.load()
 		c.send(answer{Refused: refuseIf(err), Load: load})
@@ -237,4 +239,32 @@ func (l *Life) pause(on bool) error {
 	defer l.mutex.Unlock()
 	l.record.Paused = on
 	return l.folder.Write(l.record)
+}
+
+// answerHold stops the sandbox for as long as the caller is there. One that is paused already stays so.
+func (l *Life) answerHold(c *conn) {
+	held := l.paused()
+	if !held {
+		var err error
+		held, err = l.running.freeze(true)
+		defer func() {
+			if !l.paused() {
+				l.running.freeze(false)
+			}
+		}()
+		if err != nil {
+			c.send(answer{Refused: refuse(err)})
+			return
+		}
+	}
+	if c.send(answer{Held: held}) == nil {
+		var more call
+		c.receive(&more) // until the caller has gone
+	}
+}
+
+func (l *Life) paused() bool {
+	l.mutex.Lock()
+	defer l.mutex.Unlock()
+	return l.record.Paused
 }

@@ -78,7 +78,14 @@ func (a *app) layout(user profiles.User) (*layout, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &layout{app: a, maps: maps, name: images.LayoutOf(maps), single: single}, nil
+	l := a.layoutOf(maps)
+	l.single = single
+	return l, nil
+}
+
+// layoutOf is where layers go for sandboxes with these maps.
+func (a *app) layoutOf(maps userns.Maps) *layout {
+	return &layout{app: a, maps: maps, name: images.LayoutOf(maps), single: len(maps.UID) == 1}
 }
 
 // rootLayout is that of sandboxes whose payload is root inside. Its map has all ids that are ours, so

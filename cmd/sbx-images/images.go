@@ -3,8 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"os"
-	"path/filepath"
 	"slices"
 	"time"
 
@@ -45,49 +43,12 @@ func (c *imagesCmd) Run(context.Context) error {
 }
 
 func (a *app) listed(all []*images.Image) []listed {
-	size := a.sizes()
-	users := map[string]map[string]bool{} // of a layer: the manifests that have it
-	for _, img := range all {
-		for _, l := range img.Layers {
-			if users[l.DiffID] == nil {
-				users[l.DiffID] = map[string]bool{}
-			}
-			users[l.DiffID][img.Record.Manifest] = true
-		}
-	}
+	sizes := a.store.Sizes(all)
 	var list []listed
 	for _, img := range all {
-		line := listed{Ref: img.Ref, Digest: img.Digest, Created: img.Created, Layers: len(img.Layers)}
-		seen := map[string]bool{}
-		for _, l := range img.Layers {
-			if seen[l.DiffID] {
-				continue
-			}
-			seen[l.DiffID] = true
-			n := size(l)
-			line.Size += n
-			if len(users[l.DiffID]) == 1 {
-				line.Own += n
-			}
-		}
-		list = append(list, line)
+		size, own := sizes.Image(img)
+		list = append(list, listed{Ref: img.Ref, Digest: img.Digest, Created: img.Created, Layers: len(img.Layers), Size: size, Own: own})
 	}
 	slices.SortFunc(list, func(a, b listed) int { return cmp.Compare(a.Ref, b.Ref) })
 	return list
-}
-
-// sizes tells what a layer takes: its blob, and its trees for all layouts, as their records say.
-func (a *app) sizes() func(images.Layer) int64 {
-	layouts, _ := os.ReadDir(a.store.Layout(""))
-	return func(l images.Layer) (n int64) {
-		if info, err := os.Lstat(a.store.Blob(l.Digest)); err == nil {
-			n += info.Size()
-		}
-		for _, layout := range layouts {
-			if meta, ok, err := a.store.Unpacked(filepath.Base(layout.Name()), l.DiffID); ok && err == nil {
-				n += meta.Bytes
-			}
-		}
-		return n
-	}
 }

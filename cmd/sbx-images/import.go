@@ -45,7 +45,11 @@ func (c *importCmd) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return a.file(ctx, img, c.Ref)
+	l, err := a.rootLayout()
+	if err != nil {
+		return err
+	}
+	return l.file(ctx, img, c.Ref)
 }
 
 // importLayer takes a tar or a folder into the store.
@@ -59,7 +63,11 @@ func (a *app) importLayer(source string) (images.Layer, error) {
 		return images.Layer{}, err
 	}
 	if info.IsDir() {
-		return a.packed(source, layer.PackOptions{})
+		l, err := a.rootLayout()
+		if err != nil {
+			return images.Layer{}, err
+		}
+		return l.packed(source, layer.PackOptions{})
 	}
 	f, err := os.Open(source)
 	if err != nil {
@@ -70,26 +78,24 @@ func (a *app) importLayer(source string) (images.Layer, error) {
 }
 
 // packed makes a layer of a folder, whose files may belong to sub-ids.
-func (a *app) packed(dir string, o layer.PackOptions) (lay images.Layer, err error) {
-	l, err := a.rootLayout()
-	if err != nil {
-		return lay, err
-	}
+func (l *layout) packed(dir string, o layer.PackOptions) (lay images.Layer, err error) {
 	r, w, err := os.Pipe()
 	if err != nil {
 		return lay, err
 	}
-	done := make(chan error, 1)
+	done := make(chan outcome, 1)
 	go func() {
-		_, err := l.inside(dir, nil, w, "pack", packText(o))
+		said, err := l.inside(dir, nil, w, "pack", packText(o))
 		w.Close()
-		done <- err
+		done <- outcome{said, err}
 	}()
-	lay, err = archive.NewLayer(a.store, r, a.layerOptions().MaxBytes)
+	lay, err = archive.NewLayer(l.app.store, r, l.app.layerOptions().MaxBytes)
 	r.Close()
-	if failed := <-done; failed != nil {
-		return lay, fmt.Errorf("reading %s: %w", dir, failed)
+	end := <-done
+	if end.err != nil {
+		return lay, fmt.Errorf("reading %s: %w", dir, end.err)
 	}
+	printNotPacked(end.Left)
 	return lay, err
 }
 

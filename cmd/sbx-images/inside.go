@@ -85,7 +85,10 @@ func inside(args []string) int {
 		a.Error = err.Error()
 		var ids *layer.IDError
 		var limit *layer.LimitError
+		var changed *layer.ChangedError
 		switch {
+		case errors.As(err, &changed):
+			a.Hint = "stop the sandbox first: sbx stop NAME"
 		case errors.As(err, &ids):
 			a.Hint = "sbx doctor tells how many sub-ids you have; images use ids up to 65535"
 		case errors.As(err, &limit):

@@ -46,26 +46,26 @@ func (c *loadCmd) Run(ctx context.Context) error {
 	if !strings.ContainsAny(name, "/:") && c.Name == "" {
 		return &usageError{"the image carries the name " + name + ", which is a tag alone", "give it a whole one: --name NAME:" + name}
 	}
-	return a.file(ctx, loaded.Image, name)
-}
-
-// file unpacks an image whose blobs are in the store, and names it.
-func (a *app) file(ctx context.Context, img *images.Image, name string) error {
-	ref, err := a.target(name)
-	if err != nil {
-		return err
-	}
-	img.Ref = ref.String()
 	l, err := a.rootLayout()
 	if err != nil {
 		return err
 	}
+	return l.file(ctx, loaded.Image, name)
+}
+
+// file unpacks an image whose blobs are in the store, and names it.
+func (l *layout) file(ctx context.Context, img *images.Image, name string) error {
+	ref, err := l.app.target(name)
+	if err != nil {
+		return err
+	}
+	img.Ref = ref.String()
 	progress := newProgress()
 	defer progress.end()
 	if err := l.puller(progress).Complete(ctx, img); err != nil {
 		return err
 	}
-	if err := a.store.Name(img.Record); err != nil {
+	if err := l.app.store.Name(img.Record); err != nil {
 		return err
 	}
 	progress.end()

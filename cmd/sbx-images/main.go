@@ -28,6 +28,7 @@ type cli struct {
 	Import importCmd `cmd:"" help:"Make an image of a root file system."`
 	Push   pushCmd   `cmd:"" help:"Send an image to a registry."`
 	Login  loginCmd  `cmd:"" help:"Store the user and password for a registry."`
+	Commit commitCmd `cmd:"" help:"Make an image of what a sandbox has changed."`
 	Lock   lockCmd   `cmd:"" help:"Pin the project's image to the digest that it has now."`
 	Prune  pruneCmd  `cmd:"" help:"List, or remove, what no image and no sandbox uses."`
 }

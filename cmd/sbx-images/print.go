@@ -16,6 +16,8 @@ import (
 	"sbx/images"
 	"sbx/images/registry"
 	"sbx/profiles"
+	"sbx/sandbox"
+	"sbx/state"
 )
 
 // All that a person reads of this program is printed from this file, in the manner of sbx: messages go
@@ -59,7 +61,13 @@ func adviceFor(err error) string {
 	var inside *insideError
 	var usage *usageError
 	var missing *images.NotFoundError
+	var request *sandbox.UsageError
+	var nobody *state.NotFoundError
 	switch {
+	case errors.As(err, &request):
+		return request.Hint
+	case errors.As(err, &nobody):
+		return "sbx ps -a lists all there are"
 	case errors.As(err, &usage):
 		return usage.hint
 	case errors.As(err, &inside):
@@ -80,9 +88,11 @@ type usageError struct{ problem, hint string }
 func (e *usageError) Error() string { return e.problem }
 
 func printJSON(v any) error {
-	enc := json.NewEncoder(os.Stdout)
-	enc.SetIndent("", "  ")
-	return enc.Encode(v)
+	text, err := json.MarshalIndent(v, "", "  ")
+	if err == nil {
+		_, err = os.Stdout.Write(append(host.PrintableJSON(text), '\n'))
+	}
+	return err
 }
 
 func printTags(tags []string) error {
@@ -107,6 +117,17 @@ func printLeftOut(l images.Layer, meta *images.Meta) {
 	if len(meta.Attributes) > 0 {
 		message("layer %s: extended attributes left out: %s", short(l.Digest), plainWords(meta.Attributes))
 	}
+}
+
+// printNotPacked says what of a folder has no place in a layer.
+func printNotPacked(left []string) {
+	if len(left) > 0 {
+		message("left out, for a layer cannot hold them: %s", plainWords(left))
+	}
+}
+
+func printGoesOn(name string) {
+	message("warning: %s goes on meanwhile, for it has no cgroup to be held by: what it writes just now may be in the image by half", name)
 }
 
 // short is the part of a digest that people read.

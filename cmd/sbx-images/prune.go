@@ -2,8 +2,11 @@ package main
 
 import (
 	"context"
+	"os"
 
 	"sbx/images"
+	"sbx/sandbox"
+	"sbx/state"
 )
 
 type pruneCmd struct {
@@ -11,7 +14,7 @@ type pruneCmd struct {
 	JSON  bool `name:"json" help:"Print JSON."`
 }
 
-// Run lists what no name and no running sandbox leads to, and removes it if told to.
+// Run lists what no name and no sandbox leads to, and removes it if told to.
 func (c *pruneCmd) Run(ctx context.Context) error {
 	a, err := newApp()
 	if err != nil {
@@ -22,7 +25,7 @@ func (c *pruneCmd) Run(ctx context.Context) error {
 		return err
 	}
 	defer lock.Close()
-	garbage, err := a.store.Garbage()
+	garbage, err := a.store.Garbage(sandbox.MadeOn(state.Find(a.account.Home, a.account.UID, os.Getenv)))
 	if err != nil {
 		return err
 	}

@@ -290,9 +290,11 @@ func kindOf(s userns.Step) host.Step {
 }
 
 func printJSON(v any) error {
-	enc := json.NewEncoder(os.Stdout)
-	enc.SetIndent("", "  ")
-	return enc.Encode(v)
+	text, err := json.MarshalIndent(v, "", "  ")
+	if err == nil {
+		_, err = os.Stdout.Write(append(host.PrintableJSON(text), '\n'))
+	}
+	return err
 }
 
 func printVersion(v versionInfo, asJSON bool) error {

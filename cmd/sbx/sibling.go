@@ -27,6 +27,7 @@ type imageVerbs struct {
 	Import siblingCmd `cmd:"" help:"Make an image of a root file system."`
 	Push   siblingCmd `cmd:"" help:"Send an image to a registry."`
 	Login  siblingCmd `cmd:"" help:"Store the user and password for a registry."`
+	Commit siblingCmd `cmd:"" help:"Make an image of what a sandbox has changed."`
 	Lock   siblingCmd `cmd:"" help:"Pin the project's image to the digest that it has now."`
 	Prune  siblingCmd `cmd:"" help:"List, or remove, what no image and no sandbox uses."`
 }
@@ -41,7 +42,7 @@ func isImageVerb(args []string) bool {
 	return len(args) > 0 && slices.Contains(imageVerbNames, args[0])
 }
 
-var imageVerbNames = []string{"pull", "images", "rmi", "tag", "save", "load", "import", "push", "login", "lock", "prune"}
+var imageVerbNames = []string{"pull", "images", "rmi", "tag", "save", "load", "import", "push", "login", "commit", "lock", "prune"}
 
 // becomeImages makes this process the sibling, with the same arguments.
 func becomeImages(args []string) error {

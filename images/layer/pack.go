@@ -2,6 +2,7 @@ package layer
 
 import (
 	"archive/tar"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -20,6 +21,17 @@ type PackOptions struct {
 	// Upper says that the tree is the upper of an overlay: whiteouts and opaque folders in it are told as a
 	// layer tells them. Else a 0:0 device is a device, and left out like all others.
 	Upper bool `json:"upper"`
+	// Fuse says that fuse-overlayfs made the upper: it keeps its books in other names.
+	Fuse bool `json:"fuse"`
+	// Without are lines, with their ends, that are taken out of files: by path, relative to the tree.
+	Without map[string]string `json:"without"`
+}
+
+// ChangedError is a file that something wrote to while it was packed.
+type ChangedError struct{ Name string }
+
+func (e *ChangedError) Error() string {
+	return fmt.Sprintf("%q became shorter while it was read", e.Name)
 }
 
 // packer writes one tar.
@@ -28,18 +40,21 @@ type packer struct {
 	tar   *tar.Writer
 	links map[inode]string // names of files with several
 	left  []string         // what has no place in a layer
+	// buffer is for copies: one of 32 KiB a file would cost more than most files do.
+	buffer []byte
 }
 
 type inode struct{ dev, ino uint64 }
 
 // Pack writes the tar of a tree. Its order is that of the names, so that the same tree makes the same
-// layer. It returns what it left out: devices and sockets.
+// layer. It returns what it left out: devices, sockets, and names that mean something else in a layer. What
+// is gone by the time it is looked at was removed while the tree was packed, and is not there.
 func Pack(w io.Writer, root string, o PackOptions) ([]string, error) {
 	fd, err := unix.Open(root, unix.O_DIRECTORY|unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, fmt.Errorf("opening the tree: %w", err)
 	}
-	p := &packer{PackOptions: o, tar: tar.NewWriter(w), links: map[inode]string{}}
+	p := &packer{PackOptions: o, tar: tar.NewWriter(w), links: map[inode]string{}, buffer: make([]byte, 256<<10)}
 	if err := p.folder(fd, ""); err != nil {
 		return nil, err
 	}
@@ -52,7 +67,7 @@ func (p *packer) folder(fd int, name string) error {
 	defer dir.Close()
 	names, err := dir.Readdirnames(-1)
 	if err != nil {
-		return &EntryError{name, err}
+		return &PackError{name, err}
 	}
 	slices.Sort(names)
 	for _, base := range names {
@@ -68,40 +83,67 @@ func (p *packer) entry(parent int, base, name string) error {
 		return nil
 	}
 	var st unix.Stat_t
-	if err := unix.Fstatat(parent, base, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
-		return &EntryError{name, err}
+	err := unix.Fstatat(parent, base, &st, unix.AT_SYMLINK_NOFOLLOW)
+	if err == nil && strings.HasPrefix(base, whiteoutPrefix) && !p.isBook(base, &st) {
+		p.left = noted(p.left, name) // others would take it for a whiteout
+		return nil
 	}
+	if err == nil {
+		err = p.kind(parent, base, name, &st)
+	}
+	var inner *PackError // of a name in this folder
+	switch {
+	case err == unix.ENOENT:
+		return nil
+	case err == nil || errors.As(err, &inner):
+		return err
+	}
+	return &PackError{name, err}
+}
+
+// isBook tells whether a name is a whiteout of fuse-overlayfs, which lets no payload make such names.
+func (p *packer) isBook(base string, st *unix.Stat_t) bool {
+	return p.Fuse && st.Mode&unix.S_IFMT == unix.S_IFREG && st.Size == 0
+}
+
+// PackError is a name that cannot be packed.
+type PackError struct {
+	Name string
+	Err  error
+}
+
+func (e *PackError) Error() string { return fmt.Sprintf("packing %q: %v", e.Name, e.Err) }
+
+func (e *PackError) Unwrap() error { return e.Err }
+
+// kind packs what a name is.
+func (p *packer) kind(parent int, base, name string, st *unix.Stat_t) error {
 	h := &tar.Header{
 		Name: name, Mode: int64(st.Mode & 0o7777), Uid: int(st.Uid), Gid: int(st.Gid),
 		ModTime: time.Unix(st.Mtim.Sec, 0), Format: tar.FormatPAX,
 	}
-	var err error
 	switch st.Mode & unix.S_IFMT {
 	case unix.S_IFDIR:
-		err = p.dir(parent, base, h)
+		return p.dir(parent, base, h)
 	case unix.S_IFREG:
-		err = p.file(parent, base, h, &st)
+		return p.file(parent, base, h, st)
 	case unix.S_IFLNK:
-		h.Typeflag = tar.TypeSymlink
-		if h.Linkname, err = readlink(parent, base); err == nil {
-			err = p.tar.WriteHeader(h)
+		to, err := readlink(parent, base)
+		if err != nil {
+			return err
 		}
+		h.Typeflag, h.Linkname = tar.TypeSymlink, to
+		return p.tar.WriteHeader(h)
 	case unix.S_IFIFO:
 		h.Typeflag = tar.TypeFifo
-		err = p.tar.WriteHeader(h)
+		return p.tar.WriteHeader(h)
 	case unix.S_IFCHR:
 		if p.Upper && st.Rdev == 0 {
 			dir, base := path.Split(name)
-			err = p.tar.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: dir + whiteoutPrefix + base, Format: tar.FormatPAX})
-			break
+			return p.tar.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: dir + whiteoutPrefix + base, Format: tar.FormatPAX})
 		}
-		p.left = noted(p.left, name)
-	default:
-		p.left = noted(p.left, name)
 	}
-	if err != nil {
-		return &EntryError{name, err}
-	}
+	p.left = noted(p.left, name)
 	return nil
 }
 
@@ -117,7 +159,7 @@ func (p *packer) dir(parent int, base string, h *tar.Header) error {
 		unix.Close(fd)
 		return err
 	}
-	if opaque && p.Upper {
+	if opaque && p.Upper && !p.Fuse { // which has the marker beside the attribute
 		err := p.tar.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: name + "/" + whiteoutOpaque, Format: tar.FormatPAX})
 		if err != nil {
 			unix.Close(fd)
@@ -128,13 +170,10 @@ func (p *packer) dir(parent int, base string, h *tar.Header) error {
 }
 
 func (p *packer) file(parent int, base string, h *tar.Header, st *unix.Stat_t) error {
-	if st.Nlink > 1 {
-		id := inode{uint64(st.Dev), st.Ino}
-		if first, ok := p.links[id]; ok {
-			h.Typeflag, h.Linkname = tar.TypeLink, first
-			return p.tar.WriteHeader(h)
-		}
-		p.links[id] = h.Name
+	id := inode{uint64(st.Dev), st.Ino}
+	if first, ok := p.links[id]; ok {
+		h.Typeflag, h.Linkname = tar.TypeLink, first
+		return p.tar.WriteHeader(h)
 	}
 	fd, err := unix.Openat(parent, base, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -142,12 +181,44 @@ func (p *packer) file(parent int, base string, h *tar.Header, st *unix.Stat_t) e
 	}
 	f := os.NewFile(uintptr(fd), h.Name)
 	defer f.Close()
+	if st.Nlink > 1 {
+		p.links[id] = h.Name
+	}
 	h.Typeflag, h.Size = tar.TypeReg, st.Size
 	p.attributes(fd, h)
+	if line, ok := p.Without[h.Name]; ok {
+		return p.without(f, h, line)
+	}
 	if err := p.tar.WriteHeader(h); err != nil {
 		return err
 	}
-	_, err = io.CopyN(p.tar, f, st.Size)
+	n, err := io.CopyBuffer(onlyWriter{p.tar}, io.LimitReader(onlyReader{f}, st.Size), p.buffer)
+	if err == nil && n < st.Size {
+		return &ChangedError{h.Name}
+	}
+	return err
+}
+
+type onlyWriter struct{ io.Writer }
+
+// without packs a small file but for one line.
+func (p *packer) without(f *os.File, h *tar.Header, line string) error {
+	content, err := io.ReadAll(io.LimitReader(f, h.Size))
+	if err != nil {
+		return err
+	}
+	var kept strings.Builder
+	for one := range strings.Lines(string(content)) {
+		if one != line {
+			kept.WriteString(one)
+		}
+	}
+	text := kept.String()
+	h.Size = int64(len(text))
+	if err := p.tar.WriteHeader(h); err != nil {
+		return err
+	}
+	_, err = io.WriteString(p.tar, text)
 	return err
 }
 

@@ -30,7 +30,7 @@ func TestManPage(t *testing.T) {
 	var all []string
 	for _, verb := range []string{"run", "shell", "explain", "doctor", "ps", "exec", "attach", "logs", "inspect", "stats", "top", "port", "start", "stop", "kill",
 		"pause", "resume", "wait", "rename", "cp", "rm", "events", "profile list", "profile show", "profile check", "init", "trust", "untrust", "tasks",
-		"pull", "images", "rmi", "tag", "save", "load", "import", "push", "login", "lock", "prune"} {
+		"pull", "images", "rmi", "tag", "save", "load", "import", "commit", "push", "login", "lock", "prune"} {
 		help, err := exec.Command("sbx", append(strings.Fields(verb), "--help")...).Output()
 		if err != nil {
 			t.Fatalf("sbx %s --help: %v", verb, err)
