@@ -72,7 +72,12 @@ func Begin(dir string, c Capture) error {
 		c.Began = old.Began
 	}
 	c.Version = CaptureVersion
-	return writeJSON(dir, captureFile, &c)
+	// A payload waits for this: that the disk has it is nobody's need, for a capture without it is none.
+	text, err := json.Marshal(&c)
+	if err != nil {
+		return err
+	}
+	return replaceFile(dir, captureFile, text, false)
 }
 
 // ReadCapture reads the capture in a folder.
@@ -124,10 +129,11 @@ func writeJSON(dir, name string, v any) error {
 	if err := encoder.Encode(v); err != nil {
 		return err
 	}
-	return writeFile(dir, name, text.Bytes())
+	return replaceFile(dir, name, text.Bytes(), true)
 }
 
-func writeFile(dir, name string, data []byte) error {
+// replaceFile replaces a file atomically; lasting waits until the disk has it.
+func replaceFile(dir, name string, data []byte, lasting bool) error {
 	path, temporary := filepath.Join(dir, name), filepath.Join(dir, name+".new")
 	os.Remove(temporary)
 	f, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_EXCL|unix.O_NOFOLLOW, 0o600)
@@ -135,7 +141,7 @@ func writeFile(dir, name string, data []byte) error {
 		return err
 	}
 	_, err = f.Write(data)
-	if err == nil {
+	if err == nil && lasting {
 		err = f.Sync()
 	}
 	f.Close()
@@ -145,6 +151,9 @@ func writeFile(dir, name string, data []byte) error {
 	if err != nil {
 		os.Remove(temporary)
 		return err
+	}
+	if !lasting {
+		return nil
 	}
 	return syncFolder(dir)
 }

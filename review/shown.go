@@ -1,0 +1,124 @@
+package review
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+)
+
+// What was shown is noted, so that nothing else is applied in its place: by inode and ctime, which a
+// sandbox cannot set, and while it runs by digest too, since a mapped page can be written without either.
+
+// seen is one change as it was shown.
+type seen struct {
+	Kind   Kind   `json:"kind"`
+	Node   *node  `json:"node,omitempty"`
+	Digest string `json:"digest,omitempty"`
+}
+
+// shown is what a diff has shown last.
+type shown struct {
+	// All says that all changes of then were shown: any other has come later.
+	All  bool         `json:"all"`
+	Seen map[raw]seen `json:"seen"`
+}
+
+// Pin reads what is to be shown, of a sandbox that may still run, and holds all that follows against that.
+func (s *Set) Pin(changes []*Change) error {
+	if !s.Live {
+		return nil
+	}
+	for _, c := range changes {
+		if c.new == nil || !c.new.regular() || c.digest != "" || c.Refused != "" {
+			continue
+		}
+		f, n, err := c.held.upper.open(c.Path)
+		if err != nil {
+			return ignoreMissing(err)
+		}
+		c.digest, err = digest(f, n.Size)
+		f.Close()
+		if errors.Is(err, ErrChanged) {
+			c.digest = "changing"
+		} else if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// NoteShown notes that these changes have been shown; all says that there are no others.
+func (s *Set) NoteShown(changes []*Change, all bool) error {
+	note := shown{All: all, Seen: map[raw]seen{}}
+	if !all {
+		old, err := s.readShown()
+		if err != nil {
+			return err
+		}
+		if old != nil {
+			note = *old
+		}
+	}
+	for _, c := range changes {
+		note.Seen[raw(c.Where())] = seen{c.Kind, c.new, c.digest}
+	}
+	text, err := json.Marshal(&note)
+	if err == nil {
+		err = replaceFile(s.Dir, shownFile, text, false)
+	}
+	if err != nil {
+		return fmt.Errorf("noting what was shown: %w", err)
+	}
+	return nil
+}
+
+func (s *Set) readShown() (*shown, error) {
+	note := &shown{}
+	err := readJSON(s.Dir, shownFile, note)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil || note.Seen == nil {
+		return nil, fmt.Errorf("reading %s: %w", filepath.Join(s.Dir, shownFile), err)
+	}
+	return note, nil
+}
+
+// NotShownError names what the sandbox changed after it was shown.
+type NotShownError struct{ Paths []string }
+
+func (e *NotShownError) Error() string {
+	text := e.Paths[0] + ": " + ErrNotAsShown.Error()
+	if n := len(e.Paths) - 1; n > 0 {
+		text += fmt.Sprintf("; %d more likewise", n)
+	}
+	return text
+}
+
+// HoldToShown refuses changes that are not what the last diff has shown, with a *NotShownError. Where none
+// was shown, there is nothing to be held to.
+func (s *Set) HoldToShown(changes []*Change) error {
+	note, err := s.readShown()
+	if err != nil || note == nil {
+		return err
+	}
+	e := &NotShownError{}
+	for _, c := range changes {
+		was, known := note.Seen[raw(c.Where())]
+		switch {
+		case !known && !note.All:
+		case !known, was.Kind != c.Kind, (was.Node == nil) != (c.new == nil):
+			e.Paths = append(e.Paths, c.Where())
+		case c.new != nil && !c.new.folder() && !was.Node.same(c.new):
+			e.Paths = append(e.Paths, c.Where())
+		case was.Digest != "":
+			c.digest = was.Digest
+		}
+	}
+	if len(e.Paths) > 0 {
+		return e
+	}
+	return nil
+}
