@@ -79,7 +79,6 @@ type later struct {
 
 var notYet = []later{
 	{"files.project", []string{"write", "read", "none"}, `write "read" or "none" to keep the project as it is`},
-	{"files.volumes", nil, "use a folder: [files] mounts, or -v ./folder:/inside"},
 	{"files.capture", nil, ""},
 	{"files.home", []string{"empty"}, "name the folders to keep in [files] write or mounts"},
 	{"harden.nested", []string{"false"}, ""},

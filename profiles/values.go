@@ -315,6 +315,9 @@ func isName(s string) bool {
 	return s != "" && len(s) <= 128
 }
 
+// IsVolumeName tells whether a volume can have this name.
+func IsVolumeName(s string) bool { return isName(s) }
+
 const nameHint = "a name has letters, digits, dots, dashes and underscores, and starts with a letter or digit"
 
 func parseName(s string) (string, error) {

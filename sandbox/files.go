@@ -77,6 +77,9 @@ func (l *layout) files(s *Spec, r *Request, p *profiles.Profile) error {
 			return err
 		}
 	}
+	if err := l.volumes(s, r.Account.Home, p.Files.Volumes.Values()); err != nil {
+		return err
+	}
 	for _, target := range p.Files.Tmpfs.Values() {
 		target = l.throughLinks(target)
 		if err := l.checkTarget(target, true); err != nil {

@@ -194,14 +194,20 @@ func (b *base) readConfig() error {
 			return &images.DamagedError{What: b.spec.Ref, Why: fmt.Sprintf("its stop signal %q is none", name)}
 		}
 	}
+	if n := len(b.config.Volumes); n > maxVolumes {
+		return &images.DamagedError{What: b.spec.Ref, Why: fmt.Sprintf("it declares %d volumes, and at most %d make sense", n, maxVolumes)}
+	}
 	for volume := range b.config.Volumes {
-		if filepath.IsAbs(volume) {
-			b.spec.Volumes = append(b.spec.Volumes, filepath.Clean(volume))
+		if path := absoluteOr(volume, "/"); path != "/" {
+			b.spec.Volumes = append(b.spec.Volumes, path)
 		}
 	}
 	slices.Sort(b.spec.Volumes)
 	return nil
 }
+
+// maxVolumes bounds what an image can declare.
+const maxVolumes = 500
 
 func signalNamed(name string) unix.Signal {
 	if n, err := strconv.Atoi(name); err == nil && n > 0 && n < 65 {

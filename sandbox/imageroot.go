@@ -54,6 +54,12 @@ func resolveImageRoot(s *Spec, r *Request, p *profiles.Profile, b *base) error {
 	b.workdir(l, s, r, home)
 	b.command(s, r, home, line)
 	s.Root.Overlay.Folders = append(s.Root.Overlay.Folders, fuseoverlay.Folder{Path: "/tmp", Mode: 0o1777})
+	// What the image declares as volumes is anonymous: it lies in the upper, and goes with that.
+	for _, volume := range s.Image.Volumes {
+		if _, entry := l.shows(volume); entry == nil {
+			s.Root.Overlay.Folders = append(s.Root.Overlay.Folders, fuseoverlay.Folder{Path: volume, Mode: 0o755})
+		}
+	}
 	return nil
 }
 

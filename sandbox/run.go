@@ -34,6 +34,7 @@ type Running struct {
 	stats    *cgroup.Stats // the last count
 	began    time.Time
 	upper    *upper
+	volumes  []*os.File // held
 	fuse     *fuseServer
 	network  network
 	ended    chan struct{}
@@ -113,8 +114,14 @@ func Start(s *Spec, streams Streams, prepared *Prepared, notify func(string)) (*
 // payload's process has until it executes.
 func start(s *Spec, streams Streams, prepared *Prepared, notify func(string), inputs map[userns.Slot]*os.File) (*Running, error) {
 	r := &Running{spec: s, Level: s.Level, began: time.Now(), ended: make(chan struct{}), over: make(chan struct{})}
+	volumes, err := holdVolumes(s.Volumes)
+	if err != nil {
+		return nil, err
+	}
+	r.volumes = volumes
 	upper, err := makeUpper(s)
 	if err != nil {
+		closeAll(volumes)
 		return nil, err
 	}
 	r.upper = upper
@@ -153,6 +160,7 @@ func start(s *Spec, streams Streams, prepared *Prepared, notify func(string), in
 		r.fuse.end()
 		err = s.serverSaid(err)
 		upper.end()
+		closeAll(volumes)
 		return nil, r.explainStart(err)
 	}
 	r.process = process
@@ -258,6 +266,7 @@ func (r *Running) Wait() (Result, error) {
 // endUpper removes what the sandbox changed, once nobody writes to it any more.
 func (r *Running) endUpper() error {
 	r.fuse.end()
+	closeAll(r.volumes)
 	return r.upper.end()
 }
 

@@ -61,6 +61,9 @@ type Spec struct {
 	// Image is where the root comes from; nil: the host's own system.
 	Image *Image `json:"image,omitempty"`
 
+	// Volumes are the named ones that it shows.
+	Volumes []Volume `json:"volumes,omitempty"`
+
 	// Project is the folder that the run is about, and what the payload may do with it.
 	Project Project `json:"project"`
 	Level   Level   `json:"level"`

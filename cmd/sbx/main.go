@@ -37,6 +37,7 @@ type cli struct {
 	Rm        rmCmd        `cmd:"" help:"Remove sandboxes with their files."`
 	Events    eventsCmd    `cmd:"" help:"Tell starts and ends of sandboxes as they happen."`
 	Supervise superviseCmd `cmd:"" hidden:""`
+	Volume    volumeCmd    `cmd:"" help:"List, make and remove volumes."`
 	imageVerbs
 	Explain    explainCmd    `cmd:"" help:"Tell what a run would do, without doing it."`
 	Init       initCmd       `cmd:"" help:"Write an sbx.toml for the project in this folder."`

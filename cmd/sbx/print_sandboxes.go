@@ -22,6 +22,18 @@ var causes = map[string]string{
 	state.CauseReboot:     "the machine was started anew",
 }
 
+func printVolumes(list []sandbox.VolumeInfo, asJSON bool) error {
+	if asJSON {
+		return printJSON(list)
+	}
+	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "NAME\tCREATED\tSANDBOXES")
+	for _, v := range list {
+		fmt.Fprintf(w, "%s\t%s\t%s\n", escape(v.Name), ago(v.Created), escape(strings.Join(v.Sandboxes, " ")))
+	}
+	return w.Flush()
+}
+
 // printLeft says what was put right that a killed supervisor had left.
 func printLeft(l state.Left) {
 	what := "is over"

@@ -29,7 +29,7 @@ func TestManPage(t *testing.T) {
 	}
 	var all []string
 	for _, verb := range []string{"run", "shell", "explain", "doctor", "ps", "exec", "attach", "logs", "inspect", "stats", "top", "port", "start", "stop", "kill",
-		"pause", "resume", "wait", "rename", "cp", "rm", "events", "profile list", "profile show", "profile check", "init", "trust", "untrust", "tasks",
+		"pause", "resume", "wait", "rename", "cp", "rm", "events", "volume ls", "volume create", "volume rm", "profile list", "profile show", "profile check", "init", "trust", "untrust", "tasks",
 		"pull", "images", "rmi", "tag", "save", "load", "import", "commit", "push", "login", "lock", "prune"} {
 		help, err := exec.Command("sbx", append(strings.Fields(verb), "--help")...).Output()
 		if err != nil {
