@@ -91,7 +91,7 @@ func (r *Reader) Slowest(w io.Writer, n int) {
 }
 
 // Report prints what failed and what was skipped. A test whose result never came is a failure too.
-func (r *Reader) Report(w io.Writer, allowed []*regexp.Regexp) Count {
+func (r *Reader) Report(w io.Writer, part string, allowed []*regexp.Regexp) Count {
 	var c Count
 	names := make([]string, 0, len(r.result))
 	for name := range r.lines {
@@ -111,7 +111,7 @@ func (r *Reader) Report(w io.Writer, allowed []*regexp.Regexp) Count {
 		case "SKIP":
 			c.Skipped++
 			fmt.Fprintf(w, "SKIP %s: %s\n", name, strings.TrimSpace(text))
-			if os.Getenv("CI") == "true" && !matches(allowed, name) {
+			if os.Getenv("CI") == "true" && !matches(allowed, part+": "+name) {
 				fmt.Fprintf(w, "FAIL %s: skipped, and tests/skips.txt does not allow it\n", name)
 				c.Failed++
 			}

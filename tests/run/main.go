@@ -165,7 +165,7 @@ func (p part) run(allowed []*regexp.Regexp) gotest.Count {
 	r := gotest.NewReader()
 	r.Read(out)
 	err = cmd.Wait()
-	c := r.Report(os.Stdout, allowed)
+	c := r.Report(os.Stdout, p.name, allowed)
 	if err != nil && c.Failed == 0 {
 		fmt.Printf("%s: %v\n%s", p.name, err, r.Tail())
 		c.Failed++

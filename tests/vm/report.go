@@ -45,7 +45,7 @@ func (g *guest) report(j job, o options) (int, error) {
 }
 
 func partResult(name string, r *gotest.Reader, status int, seconds float64, allowed []*regexp.Regexp) gotest.Count {
-	c := r.Report(os.Stdout, allowed)
+	c := r.Report(os.Stdout, name, allowed)
 	if status != 0 && c.Failed == 0 {
 		fmt.Printf("%s: exit status %d\n%s", name, status, r.Tail())
 		c.Failed++
