@@ -24,11 +24,11 @@ const keyringStep = "joining a fresh session keyring"
 // that the spec does not say.
 func Compile(s *Spec) *userns.Plan {
 	first, rest := s.Root.Steps()
-	return &userns.Plan{
+	return leaveOut(&userns.Plan{
 		Namespaces: namespaces(s),
 		Init:       initSteps(beginning(s, first, len(rest)), s, rest),
 		Payload:    payloadSteps(s),
-	}
+	})
 }
 
 // otherSteps is about how many steps of PID 1 do not build the root.

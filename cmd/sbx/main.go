@@ -46,6 +46,7 @@ type cli struct {
 	Untrust    untrustCmd    `cmd:"" help:"Forget what was agreed to for a project."`
 	Profile    profileCmd    `cmd:"" help:"List, show and check profiles."`
 	Doctor     doctorCmd     `cmd:"" help:"Tell what this machine can do and what it lacks."`
+	Selfcheck  siblingCmd    `cmd:"" help:"Attack sandboxes on this machine, and tell what was safe."`
 	Version    versionCmd    `cmd:"" help:"Print the version."`
 	Completion completionCmd `cmd:"" help:"Print a completion script."`
 }
@@ -61,8 +62,8 @@ func main() {
 
 // run parses, dispatches, and maps an error to an exit status.
 func run(args []string) int {
-	if isImageVerb(args) {
-		return printError(becomeImages(args))
+	if program := siblingFor(args); program != "" {
+		return printError(become(program, args))
 	}
 	prepared := prepare(args)
 	defer prepared.Discard()

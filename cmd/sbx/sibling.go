@@ -37,24 +37,39 @@ type siblingCmd struct {
 	Args []string `arg:"" optional:"" passthrough:"all" hidden:""`
 }
 
-// isImageVerb tells whether the command line is one of sbx-images.
-func isImageVerb(args []string) bool {
-	return len(args) > 0 && slices.Contains(imageVerbNames, args[0])
+// siblingFor names the program whose verb the command line begins with; "" where that is sbx itself.
+func siblingFor(args []string) string {
+	switch {
+	case len(args) == 0:
+		return ""
+	case slices.Contains(imageVerbNames, args[0]):
+		return sandbox.ImagesProgram
+	case args[0] == "selfcheck":
+		return attacksProgram
+	}
+	return ""
 }
+
+// attacksProgram is what attacks sandboxes, in tests and for `sbx selfcheck`.
+const attacksProgram = "sbx-attacks"
 
 var imageVerbNames = []string{"pull", "images", "rmi", "tag", "save", "load", "import", "push", "login", "commit", "lock", "prune"}
 
-// becomeImages makes this process the sibling, with the same arguments.
-func becomeImages(args []string) error {
-	path, err := sandbox.Sibling(sandbox.ImagesProgram)
+// become makes this process a sibling, with the same arguments. The one that attacks is told whom.
+func become(program string, args []string) error {
+	path, err := sandbox.Sibling(program)
 	if err != nil {
 		return err
 	}
-	return fmt.Errorf("executing %s: %w", path, syscall.Exec(path, append([]string{sandbox.ImagesProgram}, args...), os.Environ()))
+	env := os.Environ()
+	if own, err := os.Executable(); err == nil && program == attacksProgram {
+		env = append(env, "SBX_SELFCHECK_OF="+own)
+	}
+	return fmt.Errorf("executing %s: %w", path, syscall.Exec(path, append([]string{program}, args...), env))
 }
 
 // Run is for kong alone: the verb is taken before it parses anything.
-func (c *siblingCmd) Run(k *kong.Context) error { return becomeImages(k.Args) }
+func (c *siblingCmd) Run(k *kong.Context) error { return become(siblingFor(k.Args), k.Args) }
 
 // fetch has the sibling bring an image, or unpack it for one more user. Its result is in the store; what it
 // says goes to stderr.

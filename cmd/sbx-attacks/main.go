@@ -1,10 +1,11 @@
-// Command attacks tries, one by one, what a hostile payload would try. Each attack prints one line:
+// Command sbx-attacks tries, one by one, what a hostile payload would try. Each attack prints one line:
 //
 //	SAFE name: what stopped it
 //	RISK name: what it got
 //
 // and the program exits with 1 when any line says RISK. Scripts in tests/e2e run it inside a sandbox, where all must be
-// SAFE, and outside of one, where the same attack must be a RISK: an attack that always fails proves nothing.
+// SAFE, and outside of one, where the same attack must be a RISK: an attack that always fails proves nothing. `sbx
+// selfcheck` is this program as well, with both halves: see selfcheck.go.
 package main
 
 import (
@@ -12,6 +13,7 @@ import (
 	"os"
 	"sort"
 	"strings"
+	"time"
 )
 
 // An attack returns what it got; an error is what stopped it. args are the words after the attack's name and `=`.
@@ -51,24 +53,50 @@ var attacks = map[string]attack{
 	"configure":     configure,
 	"flood":         flood,
 	"flood-dns":     floodDNS,
+	"read":          readFile,
+	"append":        appendTo,
+	"process":       findProcess,
+	"environ":       findVariable,
+	"stay":          stay,
+	"remount":       remount,
+	"chroot":        changeRoot,
+	"setns":         joinNamespaces,
+	"vm-readv":      readMemory,
+	"pidfd-getfd":   takeDescriptor,
+	"kcmp":          compareProcesses,
+	"file-handle":   fileHandle,
+	"families":      families,
+	"settings":      kernelSettings,
+	"key":           readKey,
+	"shm":           sharedMemory,
 }
 
 func main() {
 	if len(os.Args) < 2 {
-		fmt.Fprintln(os.Stderr, "usage: attacks NAME[=ARG]...")
+		fmt.Fprintln(os.Stderr, "usage: sbx-attacks NAME[=ARG]... | selfcheck [--json]")
 		fmt.Fprintln(os.Stderr, strings.Join(names(), " "))
 		os.Exit(2)
 	}
-	if os.Args[1] == inChild { // see alone
+	switch os.Args[1] {
+	case inChild: // see alone
 		childMain(os.Args[2])
+	case sleeper:
+		time.Sleep(20 * time.Second)
+	case selfcheckVerb:
+		os.Exit(selfcheck(os.Args[2:]))
+	default:
+		os.Exit(tryAll(os.Args[1:]))
 	}
+}
+
+func tryAll(words []string) int {
 	status := 0
-	for _, word := range os.Args[1:] {
+	for _, word := range words {
 		name, arg, _ := strings.Cut(word, "=")
 		try, ok := attacks[name]
 		if !ok {
 			fmt.Fprintf(os.Stderr, "no attack %q; there are: %s\n", name, strings.Join(names(), " "))
-			os.Exit(2)
+			return 2
 		}
 		got, err := try(arg)
 		if err == nil {
@@ -78,7 +106,7 @@ func main() {
 		}
 		fmt.Printf("SAFE %s: %v\n", name, err)
 	}
-	os.Exit(status)
+	return status
 }
 
 func names() []string {
