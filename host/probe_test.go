@@ -155,8 +155,14 @@ func TestAnInitramfsIsRefused(t *testing.T) {
 }
 
 func TestGiveSubIDsTakesWhatIsFree(t *testing.T) {
-	e := machine(t, 1000, map[string]string{"/etc/subuid": "ann:100000:65536\n# x\n", "/etc/subgid": "ann:100000:65536\nbob:165536:65536\n"})
+	e := machine(t, 1000, map[string]string{
+		"/etc/subuid": "ann:100000:65536\n# x\n", "/etc/subgid": "ann:100000:65536\nbob:165536:65536\n", "/etc/passwd": "root:x:0:0:::\neve:x:1000:1000:::\n",
+	})
 	if got, want := e.giveSubIDs("eve"), "sudo usermod --add-subuids 231072-296607 --add-subgids 231072-296607 eve"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+	// usermod(8) refuses a user whom only a directory knows.
+	if got, want := e.giveSubIDs("zoe"), "echo zoe:231072:65536 | sudo tee -a /etc/subuid /etc/subgid"; got != want {
 		t.Errorf("%q, want %q", got, want)
 	}
 }

@@ -119,7 +119,8 @@ func probeSubIDs(e *Env) Finding {
 	uids, gids, source, err := SubIDs(who.UID, who.Name)
 	switch {
 	case errors.As(err, new(NoSubIDs)):
-		return weaker("none", singleID, e.giveSubIDs(who.Name))
+		return weaker("none", singleID+"; on images apt-get, and what else changes users or owners, fails. "+
+			"Whoever administers this machine has to give you some", e.giveSubIDs(who.Name))
 	case err != nil:
 		return weaker(err.Error(), singleID, "")
 	}
@@ -130,11 +131,22 @@ func probeSubIDs(e *Env) Finding {
 	return ok(found, "sandboxes get users of their own, apart from the caller")
 }
 
-// giveSubIDs words the command that gives a user 65536 sub-ids that nobody has yet.
+// giveSubIDs words the command that gives a user 65536 sub-ids that nobody has yet. usermod(8) knows the users
+// of /etc/passwd alone, and not those of a directory such as LDAP.
 func (e *Env) giveSubIDs(user string) string {
 	first := max(100000, e.firstFree("/etc/subuid"), e.firstFree("/etc/subgid"))
+	if !e.isLocal(user) {
+		line := fmt.Sprintf("echo %s:%d:65536 | ", user, first)
+		return line + e.asRoot("tee -a /etc/subuid /etc/subgid")
+	}
 	span := fmt.Sprintf("%d-%d", first, first+65535)
 	return e.asRoot("usermod --add-subuids " + span + " --add-subgids " + span + " " + user)
+}
+
+// isLocal tells whether a user has a line in /etc/passwd.
+func (e *Env) isLocal(user string) bool {
+	text, _ := e.text("/etc/passwd")
+	return strings.Contains("\n"+text, "\n"+user+":")
 }
 
 // firstFree is the first id after all ranges of a file of subuid(5).

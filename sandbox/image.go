@@ -127,6 +127,7 @@ func resolveImage(s *Spec, r *Request, p *profiles.Profile) (*base, error) {
 	if err := resolveIDs(s, r.Account, user, p.Root.Groups.V); err != nil {
 		return nil, err
 	}
+	s.sayOneUser()
 	b := &base{
 		name: hostLabel(ref.Short()), config: img.Config.Config, folder: store.Layout(images.LayoutOf(s.IDs.Maps)),
 		spec: &Image{Ref: img.Ref, Digest: img.Digest, Manifest: img.Record.Manifest, Store: store.Dir},
@@ -252,6 +253,13 @@ func imageUser(store *images.Store, img *images.Image, r *Request) (profiles.Use
 func isNumber(s string) bool {
 	_, err := strconv.ParseUint(s, 10, 31)
 	return err == nil
+}
+
+// sayOneUser adds to the level what one user alone means on an image.
+func (s *Spec) sayOneUser() {
+	if n := len(s.Level.Why); s.singleID() && n > 0 {
+		s.Level.Why[n-1] += "; apt-get, and what else of the image changes users or owners, fails, for that takes sub-ids: sbx doctor tells who can give them"
+	}
 }
 
 // anyRecords are the records of an image's layers for whatever ids: those of root's layout, which a name
