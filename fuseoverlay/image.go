@@ -162,7 +162,7 @@ func (b *builder) prepare(e *Entry, p *placing) {
 	default:
 		b.folder(place, 0o755)
 	}
-	if e.Kind == Bind || e.Kind == Device {
+	if e.Shows() || e.Kind == Device {
 		p.binds[e.Target] = true
 	}
 }

@@ -24,6 +24,7 @@ const (
 	Bind     Kind = "bind"      // a host path, with all that is mounted below it
 	Scratch  Kind = "scratch"   // an empty folder in memory that the payload may write to
 	Kept     Kind = "kept"      // a folder of the sandbox's own on disk, in place of one in memory
+	Capture  Kind = "capture"   // a folder of the host, changed only in appearance
 	Symlink  Kind = "symlink"   // a symbolic link
 	File     Kind = "file"      // a file with this content, read-only
 	Device   Kind = "device"    // a device node of the host
@@ -52,7 +53,16 @@ type Entry struct {
 	// Mounts are the mounts at and below the source of a bind, which Steps needs where the kernel
 	// has no mount_setattr(2).
 	Mounts []Submount `json:"mounts,omitempty"`
+	// Upper is the folder for what changes in a captured folder, which is Source: with "upper" and "work" in
+	// it for an overlay, or, if it is Copied, with the copy as "upper". It is known when the sandbox has a folder.
+	Upper  string `json:"upper,omitempty"`
+	Copied bool   `json:"copied,omitempty"`
+	// NoExec keeps noexec on a captured folder that has it.
+	NoExec bool `json:"noexec,omitempty"`
 }
+
+// Shows tells whether the entry shows a folder or file of the host as it is there.
+func (e *Entry) Shows() bool { return e.Kind == Bind || e.Kind == Capture }
 
 // Submount is a mount at or below the source of a bind.
 type Submount struct {
@@ -194,6 +204,8 @@ func (b *builder) entry(e *Entry) {
 		b.scratch(e)
 	case Kept:
 		b.keep(e)
+	case Capture:
+		b.capture(e)
 	case Symlink:
 		if b.image != nil {
 			return // made already

@@ -330,6 +330,8 @@ type Registry struct {
 // Storage is the table [storage] of the user's configuration.
 type Storage struct {
 	Driver Val[string]
+	// Capture is how folders are captured: auto, overlay or copy.
+	Capture Val[string]
 	// LayerLimit bounds what one layer of an image unpacks to.
 	LayerLimit Val[Size]
 }

@@ -80,6 +80,9 @@ func (l *layout) files(s *Spec, r *Request, p *profiles.Profile) error {
 	if err := l.volumes(s, r.Account.Home, p.Files.Volumes.Values()); err != nil {
 		return err
 	}
+	if err := l.captures(s, p.Files.Capture.Items); err != nil {
+		return err
+	}
 	for _, target := range p.Files.Tmpfs.Values() {
 		target = l.throughLinks(target)
 		if err := l.checkTarget(target, true); err != nil {
@@ -108,30 +111,40 @@ func (l *layout) project(s *Spec, r *Request, p *profiles.Profile) error {
 	if err := l.refuseOwn(r.Project.Dir); err != nil {
 		return err
 	}
-	if err := l.bind(r.Project.Dir, r.Project.Dir, writable); err != nil {
+	if s.Project.Access == profiles.AccessReview {
+		if err := l.capture(s, r.Project.Dir); err != nil {
+			return err
+		}
+	} else if err := l.bind(r.Project.Dir, r.Project.Dir, writable); err != nil {
 		return err
 	}
 	l.worktree(r.Project.Dir, r.Account.UID)
 	return nil
 }
 
-// mount shows a host path at a target. Symlinks in the source are resolved now; the walk follows
-// none. A source that was written below the project has to lie there: an earlier run may have put a
-// link in its place. What a project's file names was compared with what the user allows in its
-// resolved form, so it must not have become a link since either.
+// source is a host path that is asked for, with its symlinks resolved; the walk follows none. One that was
+// written below the project has to lie there: an earlier run may have put a link in its place. What a
+// project's file names was compared with what the user allows in its resolved form, so it must not have
+// become a link since either.
+func (l *layout) source(s *Spec, path string, from profiles.Origin) (string, error) {
+	real, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		return "", &UsageError{fmt.Sprintf("mounting %s: %v", path, plainError(err)), "name a path that exists"}
+	}
+	planted := host.Within(path, s.Project.Dir) && !host.Within(real, s.Project.Dir)
+	if planted || from.Layer == profiles.LayerProject && real != path {
+		return "", &UsageError{fmt.Sprintf("mounting %s: a symbolic link in the project leads to %s", path, real), "name that path itself if you mean it"}
+	}
+	return real, l.refuseOwn(real)
+}
+
+// mount shows a host path at a target.
 func (l *layout) mount(s *Spec, m profiles.Mount, from profiles.Origin) error {
 	if from.Optional && !exists(m.Src) {
 		return nil
 	}
-	real, err := filepath.EvalSymlinks(m.Src)
+	real, err := l.source(s, m.Src, from)
 	if err != nil {
-		return &UsageError{fmt.Sprintf("mounting %s: %v", m.Src, plainError(err)), "name a path that exists"}
-	}
-	planted := host.Within(m.Src, s.Project.Dir) && !host.Within(real, s.Project.Dir)
-	if planted || from.Layer == profiles.LayerProject && real != m.Src {
-		return &UsageError{fmt.Sprintf("mounting %s: a symbolic link in the project leads to %s", m.Src, real), "name that path itself if you mean it"}
-	}
-	if err := l.refuseOwn(real); err != nil {
 		return err
 	}
 	target := l.throughLinks(m.Dst)
@@ -175,7 +188,7 @@ func plainError(err error) error {
 // checkTarget holds a target against what is there: in a folder of the host nothing is made for it.
 func (l *layout) checkTarget(target string, dir bool) error {
 	source, entry := l.shows(target)
-	if entry != nil && entry.Kind != fuseoverlay.Bind && entry.Kind != fuseoverlay.Scratch && entry.Kind != fuseoverlay.Kept {
+	if entry != nil && !entry.Shows() && entry.Kind != fuseoverlay.Scratch && entry.Kind != fuseoverlay.Kept {
 		return &UsageError{fmt.Sprintf("mounting on %s: it lies in what the sandbox makes itself", target), "choose another target"}
 	}
 	if source == "" {

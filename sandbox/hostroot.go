@@ -50,6 +50,8 @@ type layout struct {
 	base int
 	// own are sbx's own folders, which are never shown.
 	own []string
+	// state is the one of them where changes are held.
+	state string
 	// links are those of an image's own that targets might pass.
 	links map[string]string
 }
@@ -179,7 +181,7 @@ func comparePaths(a, b string) int {
 }
 
 // shows returns the entry through which a path is seen inside, and the host path behind it, if a
-// bind shows it.
+// bind or a capture shows it.
 func (l *layout) shows(target string) (source string, entry *fuseoverlay.Entry) {
 	deepest := -1
 	for i := range l.entries {
@@ -192,7 +194,7 @@ func (l *layout) shows(target string) (source string, entry *fuseoverlay.Entry) 
 		return "", nil
 	}
 	e := &l.entries[deepest]
-	if e.Kind != fuseoverlay.Bind {
+	if !e.Shows() {
 		return "", e
 	}
 	return filepath.Join(e.Source, strings.TrimPrefix(target, e.Target)), e

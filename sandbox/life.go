@@ -15,6 +15,7 @@ import (
 	"sbx/fuseoverlay"
 	"sbx/host"
 	"sbx/profiles"
+	"sbx/review"
 	"sbx/state"
 	"sbx/userns"
 )
@@ -216,10 +217,11 @@ func (l *Life) Began() error {
 	return l.err
 }
 
-// End notes how the sandbox ended, and removes what is not to stay. It is called after Wait.
-func (l *Life) End(result Result, failed error) {
+// End notes how the sandbox ended, and how the host's files are where changes to them are held, and removes
+// what is not to stay. It is called after Wait.
+func (l *Life) End(result Result, failed error) error {
 	<-l.began
-	l.end(result, failed)
+	err := l.end(result, failed)
 	close(l.done) // from here on the folder is another's
 	told := make(chan struct{})
 	go func() { l.told.Wait(); close(told) }()
@@ -227,17 +229,21 @@ func (l *Life) End(result Result, failed error) {
 	case <-told:
 	case <-time.After(slow):
 	}
+	return err
 }
 
-func (l *Life) end(result Result, failed error) {
+func (l *Life) end(result Result, failed error) (err error) {
 	if l.socket != nil {
 		l.socket.close()
 	}
 	l.running.closeInside()
 	if l.folder == nil {
-		return
+		return nil
 	}
 	defer l.folder.Close()
+	if l.record.Held && l.record.Stays() {
+		err = review.Record(CapturesFolder(l.folder.Upper()))
+	}
 	cause := result.Cause
 	if failed != nil {
 		cause = state.CauseFailed
@@ -253,7 +259,7 @@ func (l *Life) end(result Result, failed error) {
 		if l.folder.LockPatiently() == nil { // else somebody removes it already
 			l.folder.Remove(RemoveForeign)
 		}
-		return
+		return err
 	}
 	if l.hub != nil {
 		l.record.LogLost = l.hub.log.Lost()
@@ -264,9 +270,10 @@ func (l *Life) end(result Result, failed error) {
 	if result.Network != nil {
 		l.folder.WriteJSON(networkFile, result.Network)
 	}
-	if !l.record.Kept {
+	if !l.record.Kept && !l.record.Held {
 		l.folder.RemoveFiles(RemoveForeign)
 	}
+	return err
 }
 
 // RemoveForeign removes files that the caller may not: those of sub-ids. Root of a user namespace with
@@ -308,7 +315,7 @@ func (l *Life) rename(name string) error {
 		return err
 	}
 	l.record.Name = name
-	l.record.Kept = l.record.Kept || l.record.Detached
+	l.record.Kept = l.record.Kept || l.record.Detached || l.record.Held
 	return l.folder.Write(l.record)
 }
 

@@ -11,7 +11,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sbx/cgroup"
-	"sbx/fuseoverlay"
 	"sbx/host"
 	"sbx/profiles"
 )
@@ -183,7 +182,7 @@ func (s *Spec) findDisks() error {
 	}
 	for _, e := range s.Root.Entries {
 		var st unix.Stat_t
-		if e.Kind != fuseoverlay.Bind || unix.Stat(e.Source, &st) != nil {
+		if !e.Shows() || unix.Stat(e.Source, &st) != nil {
 			continue
 		}
 		if disk, ok := wholeDisk(st.Dev); ok && !slices.Contains(l.Disks, disk) {

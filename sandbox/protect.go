@@ -107,7 +107,7 @@ func (l *layout) protectPlace(s *Spec, path string) bool {
 // view is a place inside where a host path is seen.
 type view struct {
 	path, target string
-	through      fuseoverlay.Entry // the bind that shows it
+	through      fuseoverlay.Entry // the bind or capture that shows it
 }
 
 // views finds every place where a host path is seen, or would be if it existed: a folder may be
@@ -115,7 +115,7 @@ type view struct {
 func (l *layout) views(path string) []view {
 	var list []view
 	for _, e := range l.entries {
-		if e.Kind != fuseoverlay.Bind || !host.Within(path, e.Source) {
+		if !e.Shows() || !host.Within(path, e.Source) {
 			continue
 		}
 		target := filepath.Join(e.Target, strings.TrimPrefix(path, e.Source))
@@ -128,8 +128,12 @@ func (l *layout) views(path string) []view {
 }
 
 // pinAbove binds the folders between a bind and a cover in it onto themselves: a folder above a
-// mount point could be renamed away together with it, a mount point cannot (EBUSY).
+// mount point could be renamed away together with it, a mount point cannot (EBUSY). In a captured folder
+// nothing is bound, for it would be the real one; what is covered there stays covered wherever it goes.
 func (l *layout) pinAbove(v view) {
+	if v.through.Kind == fuseoverlay.Capture {
+		return
+	}
 	for {
 		v.path, v.target = filepath.Dir(v.path), filepath.Dir(v.target)
 		if v.path == v.through.Source || !host.Within(v.path, v.through.Source) {
@@ -215,6 +219,9 @@ func (l *layout) hide(s *Spec, paths []string) error {
 				l.pinAbove(v)
 				l.add(fuseoverlay.Entry{Kind: hideKind(info), Target: v.target})
 			}
+		}
+		if err == nil && s.isCaptured(real) {
+			continue // what the host puts in its place does not show in an overlay, nor in a copy
 		}
 		s.Project.Hidden = append(s.Project.Hidden, place)
 	}

@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 
@@ -79,6 +80,7 @@ func Resolve(r Request) (*Spec, error) {
 	if err := checkOpenFiles(); err != nil {
 		return nil, err
 	}
+	s.CaptureBy = cmp.Or(r.Loaded.Config.Storage.Capture.V, captureAuto)
 	s.Limits.Time = p.Limits.Time.V
 	s.Limits.NoFileSoft, s.Limits.NoFileHard = host.NoFile()
 	for _, g := range r.Loaded.Grants {
@@ -166,7 +168,7 @@ func checkProject(project profiles.Project, access profiles.Access) error {
 	case access == profiles.AccessNone:
 	case project.Kernel:
 		what = "which is the kernel's or the system's own"
-	case access != profiles.AccessWrite:
+	case access != profiles.AccessWrite && access != profiles.AccessReview:
 	case project.HoldsHome:
 		what = "which holds your whole home folder, to write to"
 	case project.System:
@@ -261,7 +263,7 @@ func resolveRoot(s *Spec, r *Request, p *profiles.Profile) error {
 	}
 	pathFolders, variables := l.toolchains(r)
 	l.base = len(l.entries)
-	l.own = ownFolders(r.Account.Home, r.Account.UID)
+	l.own, l.state = ownFolders(r.Account.Home, r.Account.UID), StateFolder(r.Account.Home)
 	if err := l.files(s, r, p); err != nil {
 		return err
 	}

@@ -149,11 +149,16 @@ func start(s *Spec, streams Streams, prepared *Prepared, notify func(string), in
 			process, err = r.launch(options, nil)
 		}
 	}
+	options.Prepared = nil
+	for refused := captureRefused(err); refused != ""; refused = captureRefused(err) {
+		if err = r.spec.recapture(refused, notify); err == nil {
+			process, err = r.launch(options, beginGroup(r.spec))
+		}
+	}
 	if overlayRefused(err) && s.Image.Driver == driverAuto {
 		notify("the kernel refuses an overlay here (" + err.Error() + "): fuse-overlayfs takes its place")
 		s.Root.Overlay.Fuse = true
-		options.Prepared = nil
-		process, err = r.launch(options, nil)
+		process, err = r.launch(options, beginGroup(r.spec))
 	}
 	if err != nil {
 		r.watch.stop()

@@ -66,7 +66,10 @@ type Spec struct {
 
 	// Project is the folder that the run is about, and what the payload may do with it.
 	Project Project `json:"project"`
-	Level   Level   `json:"level"`
+	// Captured are the folders of the host that the payload changes only in appearance, and CaptureBy how.
+	Captured  []Captured `json:"captured,omitempty"`
+	CaptureBy string     `json:"capture_by,omitempty"`
+	Level     Level      `json:"level"`
 	// Grants are what the profile asks for beyond the default sandbox.
 	Grants []Grant `json:"grants,omitempty"`
 }

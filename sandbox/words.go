@@ -107,6 +107,7 @@ func (s *Spec) fileWords() []Line {
 	about := map[fuseoverlay.Kind]string{
 		fuseoverlay.Scratch: "empty, in memory", fuseoverlay.HideFile: "covered", fuseoverlay.HideDir: "covered",
 		fuseoverlay.File: "generated", fuseoverlay.Kept: "kept, on disk",
+		fuseoverlay.Capture: "writable in appearance, held for review",
 	}
 	lists := map[string][]string{}
 	for _, e := range s.Root.Entries {
@@ -120,7 +121,7 @@ func (s *Spec) fileWords() []Line {
 		lists[what] = append(lists[what], entryWords(&e))
 	}
 	var lines []Line
-	for _, what := range []string{"writable", "read-only", "covered", "generated", "empty, in memory", "kept, on disk"} {
+	for _, what := range []string{"writable", "writable in appearance, held for review", "read-only", "covered", "generated", "empty, in memory", "kept, on disk"} {
 		if len(lists[what]) > 0 {
 			lines = append(lines, Line{what, strings.Join(lists[what], " ")})
 		}

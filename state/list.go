@@ -123,7 +123,7 @@ func (s *Store) tidy(r *Record) *Left {
 }
 
 // Stays tells whether anything stays after the end.
-func (r *Record) Stays() bool { return (r.Kept || r.Detached) && !r.Remove }
+func (r *Record) Stays() bool { return (r.Kept || r.Detached || r.Held) && !r.Remove }
 
 // Get reads one record, and puts it right first where its supervisor has died.
 func (s *Store) Get(name string) (*Record, *Left, error) {

@@ -50,6 +50,8 @@ type Record struct {
 	// name of the user's, record and log stay.
 	Kept     bool `json:"kept"`
 	Detached bool `json:"detached"`
+	// Held sandboxes hold changes of the host's folders back, and stay until these are applied or discarded.
+	Held bool `json:"held,omitempty"`
 	// Remove says that nothing stays after the end.
 	Remove bool `json:"remove"`
 	// Verb is run or shell.

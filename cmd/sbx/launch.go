@@ -46,7 +46,7 @@ func (f *sandboxFlags) start(verb string, command []string, prepared *sandbox.Pr
 	if err := l.resolve(); err != nil {
 		return err
 	}
-	if !l.kept && !f.Detach {
+	if !l.kept && !f.Detach && !l.held() {
 		return l.foreground(nil, prepared)
 	}
 	folder, err := l.create()
@@ -58,6 +58,9 @@ func (f *sandboxFlags) start(verb string, command []string, prepared *sandbox.Pr
 	}
 	return err
 }
+
+// held tells whether changes are held for review.
+func (l *launch) held() bool { return len(l.spec.Captured) > 0 }
 
 // free tells early that a name is taken; create holds it.
 func (l *launch) free() error {
@@ -87,6 +90,9 @@ func (l *launch) run(folder *state.Folder, prepared *sandbox.Prepared) error {
 		if err := sandbox.MakeUpper(l.spec, folder); err != nil {
 			return err
 		}
+	}
+	if err := sandbox.MakeCaptures(l.spec, folder.Upper(), printNotice); err != nil {
+		return err
 	}
 	if l.flags.Detach {
 		return l.background(folder)
@@ -150,7 +156,7 @@ func (l *launch) record() (*state.Record, error) {
 	if err != nil {
 		return nil, err
 	}
-	r.Kept, r.Detached, r.Remove = l.kept, l.flags.Detach, l.flags.Rm
+	r.Kept, r.Detached, r.Remove, r.Held = l.kept, l.flags.Detach, l.flags.Rm, l.held()
 	r.ProfileHash = sandbox.HashProfile(&l.loaded.Profile)
 	r.EnvGiven = l.flags.givenEnv()
 	r.Asked = l.command
@@ -168,7 +174,9 @@ func (l *launch) foreground(folder *state.Folder, prepared *sandbox.Prepared) er
 	printLowered(l.spec, running.Level)
 	life := running.Live(l.store, folder, l.record, printLeft)
 	result, err := running.Wait()
-	life.End(result, err)
+	if failed := life.End(result, err); failed != nil {
+		message("warning: %v", failed)
+	}
 	if failed := life.Began(); failed != nil && l.kept {
 		message("warning: %v", failed)
 	}

@@ -25,6 +25,8 @@ func (c *superviseCmd) Run() error {
 	if err != nil {
 		printError(err)
 	}
-	background.Life.End(result, err)
+	if err := background.Life.End(result, err); err != nil {
+		printError(err)
+	}
 	return nil
 }

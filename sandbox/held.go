@@ -1,0 +1,280 @@
+package sandbox
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"sbx/fuseoverlay"
+	"sbx/host"
+	"sbx/review"
+)
+
+// How large a tree may be that is copied though it could be overlaid: a copy behaves as any folder, where in an
+// overlay no folder of the host can be renamed, and a small one takes hardly longer. With reflinks bytes cost
+// nothing.
+var (
+	smallTree     = bounds{entries: 1000, bytes: 16 << 20}
+	reflinkedTree = bounds{entries: 4000, bytes: 1 << 40}
+	// copiedTree is what is copied where there is no other way.
+	copiedTree = bounds{entries: 500_000, bytes: 8 << 30}
+)
+
+// CapturesFolder is the folder of captures in the folder upper of a sandbox.
+func CapturesFolder(upper string) string { return filepath.Join(upper, "captures") }
+
+// MakeCaptures makes the folders for what a sandbox changes in captured folders, below its folder upper, or
+// takes those of its last run. Each is an overlay or a copy from then on. say hears what has to be said.
+func MakeCaptures(s *Spec, upper string, say func(string)) error {
+	if len(s.Captured) == 0 {
+		return nil
+	}
+	all := CapturesFolder(upper)
+	if err := os.MkdirAll(all, 0o700); err != nil {
+		return fmt.Errorf("making the folder for changes that are held: %w", err)
+	}
+	known, err := review.Captures(all)
+	if err != nil {
+		return err
+	}
+	next := 0
+	for _, k := range known {
+		n, _ := strconv.Atoi(filepath.Base(k.Dir))
+		next = max(next, n+1)
+	}
+	m := &maker{spec: s, all: all, known: known, next: next, say: say, attributes: carriesAttributes(all)}
+	for i := range s.Captured {
+		if err := m.make(&s.Captured[i]); err != nil {
+			return fmt.Errorf("holding back what changes in %s: %w", s.Captured[i].Folder, err)
+		}
+	}
+	return nil
+}
+
+// maker makes captures.
+type maker struct {
+	spec       *Spec
+	all        string
+	known      []*review.Capture
+	next       int
+	say        func(string)
+	attributes bool // an upper can be there
+}
+
+func (m *maker) make(c *Captured) error {
+	for _, k := range m.known {
+		if k.Folder == c.Folder {
+			return m.again(c, k)
+		}
+	}
+	dir := filepath.Join(m.all, strconv.Itoa(m.next))
+	m.next++
+	if err := makeFolder(dir, 0o700); err != nil {
+		return err
+	}
+	return m.fill(c, dir)
+}
+
+// again takes a capture of the last run. One in which nothing was changed begins anew, so that it shows the
+// folder as it is now.
+func (m *maker) again(c *Captured, k *review.Capture) error {
+	if k.Driver == review.Overlay && !hasEntries(filepath.Join(k.Dir, review.UpperName)) {
+		return m.anew(c, k.Dir)
+	}
+	if k.Driver == review.Overlay && len(c.Mounts) > 0 {
+		return &UsageError{"something was mounted below it since its changes are held by an overlay", "unmount it, or apply and discard what is held first"}
+	}
+	return m.use(c, k.Dir, k.Driver)
+}
+
+func hasEntries(dir string) bool {
+	f, err := os.Open(dir)
+	if err != nil {
+		return true
+	}
+	defer f.Close()
+	names, _ := f.Readdirnames(1)
+	return len(names) > 0
+}
+
+// anew empties the folder of a capture and fills it.
+func (m *maker) anew(c *Captured, dir string) error {
+	if err := removeFolder(dir); err != nil {
+		return err
+	}
+	if err := makeFolder(dir, 0o700); err != nil {
+		return err
+	}
+	return m.fill(c, dir)
+}
+
+// fill decides how a folder is captured, and makes what that takes.
+func (m *maker) fill(c *Captured, dir string) error {
+	from, err := openFolder(c.Folder)
+	if err != nil {
+		return err
+	}
+	defer from.Close()
+	upper := filepath.Join(dir, review.UpperName)
+	if err := makeFolder(upper, 0o700); err != nil {
+		return err
+	}
+	to, err := openFolder(upper)
+	if err != nil {
+		return err
+	}
+	defer to.Close()
+	began := time.Now()
+	driver, err := m.driver(c, from, dir)
+	if err != nil {
+		return err
+	}
+	if driver == review.Copy {
+		if err := copyTree(from, to); err != nil {
+			return err
+		}
+	} else if err := m.overlay(from, to, dir); err != nil {
+		return err
+	}
+	if err := review.Begin(dir, review.Capture{Folder: c.Folder, Driver: driver, Began: began, User: m.user()}); err != nil {
+		return err
+	}
+	if driver == review.Copy {
+		if err := review.WriteList(dir); err != nil {
+			return err
+		}
+	}
+	return m.use(c, dir, driver)
+}
+
+// user names the layout of ids.
+func (m *maker) user() string {
+	return fmt.Sprintf("%d:%d", m.spec.IDs.UID, m.spec.IDs.GID)
+}
+
+func openFolder(path string) (*os.File, error) {
+	fd, err := unix.Openat2(unix.AT_FDCWD, path, &unix.OpenHow{
+		Flags: unix.O_RDONLY | unix.O_DIRECTORY | unix.O_CLOEXEC, Resolve: unix.RESOLVE_NO_SYMLINKS,
+	})
+	if err != nil {
+		return nil, &os.PathError{Op: "opening", Path: path, Err: err}
+	}
+	return os.NewFile(uintptr(fd), path), nil
+}
+
+// overlay makes an upper that shows as the folder itself.
+func (m *maker) overlay(from, to *os.File, dir string) error {
+	if err := makeFolder(filepath.Join(dir, review.WorkName), 0o700); err != nil {
+		return err
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(int(from.Fd()), &st); err != nil {
+		return err
+	}
+	return like(to, &st)
+}
+
+// driver decides between an overlay and a copy.
+func (m *maker) driver(c *Captured, from *os.File, dir string) (string, error) {
+	needed := ""
+	switch {
+	case len(c.Mounts) > 0:
+		needed = c.Mounts[0] + " is mounted below it"
+	case m.spec.Root.OldKernel:
+		needed = "this kernel has no overlays for users"
+	case !m.attributes:
+		needed = "the file system of " + m.all + " has no user attributes"
+	case c.Refused:
+		needed = "the kernel refuses an overlay over it"
+	case m.spec.CaptureBy == captureOverlay:
+		return review.Overlay, nil
+	case m.spec.CaptureBy == captureCopy:
+		needed = "storage.capture says so"
+	}
+	if needed == "" {
+		return m.bySize(from, dir), nil
+	}
+	left := copiedTree
+	if err := surveyAnew(from, &left, m.uid()); err != nil {
+		return "", &UsageError{fmt.Sprintf("it can be neither overlaid (%s) nor copied (%v)", needed, err), "capture a smaller folder, or use --project read"}
+	}
+	if m.spec.CaptureBy != captureCopy {
+		m.say(fmt.Sprintf("%s is captured by a copy, since %s", c.Folder, needed))
+	}
+	return review.Copy, nil
+}
+
+// bySize takes a copy of what is small.
+func (m *maker) bySize(from *os.File, dir string) string {
+	left := smallTree
+	if sharesContent(from, dir) {
+		left = reflinkedTree
+	}
+	if surveyAnew(from, &left, m.uid()) != nil {
+		return review.Overlay
+	}
+	return review.Copy
+}
+
+func (m *maker) uid() uint32 { return uint32(os.Getuid()) }
+
+// surveyAnew is survey with a folder that was or will be read by others.
+func surveyAnew(from *os.File, left *bounds, uid uint32) error {
+	again, err := unix.Openat(int(from.Fd()), ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	f := os.NewFile(uintptr(again), from.Name())
+	defer f.Close()
+	return survey(f, left, uid)
+}
+
+// sharesContent tells whether files of a folder can be cloned into another: both lie on one file system that
+// has reflinks.
+func sharesContent(from *os.File, dir string) bool {
+	var a, b unix.Stat_t
+	if unix.Fstat(int(from.Fd()), &a) != nil || unix.Stat(dir, &b) != nil || a.Dev != b.Dev {
+		return false
+	}
+	one, err1 := unix.Open(dir, unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0o600)
+	two, err2 := unix.Open(dir, unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0o600)
+	defer unix.Close(one)
+	defer unix.Close(two)
+	return err1 == nil && err2 == nil && unix.IoctlFileClone(two, one) == nil
+}
+
+// use has the spec show a capture.
+func (m *maker) use(c *Captured, dir, driver string) error {
+	c.Dir, c.Driver = dir, driver
+	for i := range m.spec.Root.Entries {
+		e := &m.spec.Root.Entries[i]
+		if e.Kind != fuseoverlay.Capture || e.Source != c.Folder {
+			continue
+		}
+		e.Upper, e.Copied = dir, driver == review.Copy
+		if m.spec.Root.OldKernel {
+			mounts, err := host.Mounts()
+			if err != nil {
+				return err
+			}
+			e.Mounts = submounts(mounts, dir)
+		}
+	}
+	return nil
+}
+
+// recapture copies a folder that the kernel has refused to overlay, before anything was changed in it.
+func (s *Spec) recapture(folder string, say func(string)) error {
+	i := slices.IndexFunc(s.Captured, func(c Captured) bool { return c.Folder == folder })
+	if i < 0 {
+		return fmt.Errorf("capturing %s: it is not among the captured folders", folder)
+	}
+	c := &s.Captured[i]
+	c.Refused = true
+	return MakeCaptures(s, filepath.Dir(filepath.Dir(c.Dir)), say)
+}
