@@ -87,8 +87,7 @@ func TestSeveralErrorsComeInOrder(t *testing.T) {
 
 func TestNotYetIsRefused(t *testing.T) {
 	for _, c := range []struct{ text, want string }{
-		{"[files]\nproject = 'review'", `files.project = "review" is not available in this version of sbx; write "read" or "none"`},
-		{"[files]\nhome = 'kept'", `files.home = "kept" is not`},
+		{"[files]\nhome = 'kept'", `files.home = "kept" is not available in this version of sbx; name the folders`},
 		{"[harden]\nnested = true", `harden.nested = "true" is not available`},
 		{"[tasks.x]\nrun = 'a'\nfiles.home = 'kept'", `f.toml:3:14: files.home = "kept" is not`},
 		// what is wrong anyway is said first
