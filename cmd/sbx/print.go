@@ -83,7 +83,7 @@ func printEnd(s *sandbox.Spec, r sandbox.Result) {
 	printNetwork(s, r)
 	if r.GitUsed && r.Status != 0 {
 		message("the run used git, and .git is read-only in the sandbox")
-		hint(`if git failed for that, grant it in a profile of your own: [files] git = "write"`)
+		hint(`if git failed for that, review what it does: --project review; or grant it in a profile of your own: [files] git = "write"`)
 	}
 }
 
