@@ -1,12 +1,16 @@
 package sandbox
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -22,7 +26,7 @@ import (
 
 // NewRecord is the record of a sandbox that is about to start.
 func NewRecord(s *Spec, name, verb string, flags any) (*state.Record, error) {
-	text, err := json.Marshal(flags)
+	text, err := given(flags)
 	if err != nil {
 		return nil, fmt.Errorf("noting the flags of the sandbox: %w", err)
 	}
@@ -30,6 +34,22 @@ func NewRecord(s *Spec, name, verb string, flags any) (*state.Record, error) {
 	describe(r, s)
 	r.Supervisor = state.Identify(os.Getpid())
 	return r, nil
+}
+
+// given are the flags that say anything: most do not, and a list of sandboxes reads all records.
+func given(flags any) (json.RawMessage, error) {
+	text, err := json.Marshal(flags)
+	if err != nil {
+		return nil, err
+	}
+	var members map[string]json.RawMessage
+	if err := json.Unmarshal(text, &members); err != nil {
+		return nil, err
+	}
+	maps.DeleteFunc(members, func(_ string, value json.RawMessage) bool {
+		return slices.Contains([]string{"null", "false", "0", `""`}, string(value))
+	})
+	return json.Marshal(members)
 }
 
 // describe notes what a spec says.
@@ -40,6 +60,13 @@ func describe(r *state.Record, s *Spec) {
 	r.Level, r.LevelWhy = string(s.Level.Name), s.Level.Why
 	r.Joins = s.Join.Name
 	r.Terminal = s.Terminals != [3]bool{}
+	r.Image, r.ImageDigest, r.StopSignal = "", "", ""
+	if s.Image != nil {
+		r.Image, r.ImageDigest = s.Image.Ref, s.Image.Digest
+		if sig := s.Image.StopSignal; sig != 0 {
+			r.StopSignal = cmp.Or(unix.SignalName(sig), strconv.Itoa(int(sig)))
+		}
+	}
 }
 
 // HashProfile is a fingerprint of what was asked for, by flags and files.

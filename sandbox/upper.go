@@ -166,7 +166,7 @@ func sweepUppers(all string) {
 			continue
 		}
 		info, err := f.Stat()
-		young := err == nil && time.Since(info.ModTime()) < time.Second // perhaps made and not yet locked
+		young := err == nil && time.Since(info.ModTime()).Abs() < time.Second // perhaps made and not yet locked
 		if !young && unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil {
 			removeFolder(dir)
 		}

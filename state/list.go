@@ -4,8 +4,11 @@ import (
 	"errors"
 	"io"
 	"os"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -25,27 +28,59 @@ func (s *Store) List() (list []*Record, left []Left, broken []error) {
 	if err != nil {
 		return nil, nil, []error{err}
 	}
-	for _, name := range names {
-		r, err := s.Read(name)
+	for _, r := range s.readAll(names) {
 		var missing *NotFoundError
 		switch {
-		case errors.As(err, &missing): // it went meanwhile
+		case errors.As(r.err, &missing): // it went meanwhile
 			continue
-		case err != nil:
-			broken = append(broken, err)
+		case r.err != nil:
+			broken = append(broken, r.err)
 			continue
 		}
-		if l := s.tidy(r); l != nil {
+		if l := s.tidy(r.record); l != nil {
 			left = append(left, *l)
 			if l.Removed {
 				continue
 			}
 		}
-		list = append(list, r)
+		list = append(list, r.record)
 	}
 	slices.SortStableFunc(list, func(a, b *Record) int { return b.Created.Compare(a.Created) })
 	return list, left, broken
 }
+
+// readRecord is a record, or why it cannot be used.
+type readRecord struct {
+	record *Record
+	err    error
+}
+
+// readAll reads the records of many sandboxes: by a descriptor of the folder that they are in, and by as many
+// readers as there are processors, since making sense of a record takes longer than reading it.
+func (s *Store) readAll(names []string) []readRecord {
+	all := make([]readRecord, len(names))
+	dir, err := unix.Open(s.sandboxes(), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil // it went with all in it
+	}
+	defer unix.Close(dir)
+	var next atomic.Int64
+	var readers sync.WaitGroup
+	for range min(runtime.GOMAXPROCS(0), 1+len(names)/fewRecords) {
+		readers.Go(func() {
+			buf := make([]byte, 32<<10)
+			for i := int(next.Add(1)) - 1; i < len(names); i = int(next.Add(1)) - 1 {
+				data, err := readAt(dir, names[i]+"/"+recordFile, buf)
+				all[i].record, all[i].err = parseRecord(names[i], s.path(names[i]), data, err)
+			}
+		})
+	}
+	readers.Wait()
+	return all
+}
+
+// fewRecords are read before another reader would have begun.
+const fewRecords = 32
 
 // names are those of all sandboxes. Folders that a killed command left half made or half removed go.
 func (s *Store) names() ([]string, error) {
@@ -79,7 +114,7 @@ func (s *Store) removeHalf(name string) {
 	defer f.Close()
 	var st unix.Stat_t
 	unix.Fstat(int(f.dir.Fd()), &st)
-	if time.Since(time.Unix(st.Mtim.Unix())) < halfMade && !strings.HasPrefix(name, newPrefix+"gone-") {
+	if age(st.Mtim) < halfMade && !strings.HasPrefix(name, newPrefix+"gone-") {
 		return // its lock may not be held yet
 	}
 	if f.Lock() == nil {
@@ -89,6 +124,10 @@ func (s *Store) removeHalf(name string) {
 
 // halfMade is far more than a command needs from making a folder to locking it.
 const halfMade = 10 * time.Second
+
+// age is how long ago something happened by the clock, or will happen, where that was set back meanwhile:
+// what is not of just now is old.
+func age(when unix.Timespec) time.Duration { return time.Since(time.Unix(when.Unix())).Abs() }
 
 // tidy puts a record right that says that its sandbox runs where its supervisor is dead. It is nil where
 // there is nothing to say.
@@ -175,7 +214,7 @@ func (s *Store) Sweep() (left []Left) {
 // removeSocket removes a socket without a sandbox, and not one that is just being made.
 func (s *Store) removeSocket(name string) {
 	var st unix.Stat_t
-	if unix.Lstat(s.Socket(name), &st) == nil && time.Since(time.Unix(st.Ctim.Unix())) > halfMade {
+	if unix.Lstat(s.Socket(name), &st) == nil && age(st.Ctim) > halfMade {
 		os.Remove(s.Socket(name))
 	}
 }

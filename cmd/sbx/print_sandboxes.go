@@ -87,18 +87,23 @@ type listed struct {
 	Status  state.Status `json:"status"`
 	Command []string     `json:"command"`
 	Image   string       `json:"image"`
-	PID     int          `json:"pid"`
-	Level   string       `json:"level"`
-	Created time.Time    `json:"created"`
-	Ended   *time.Time   `json:"ended"`
-	Exit    *int         `json:"exit"`
+	// Digest is the image's; PlanHash and ProfileHash tell whether two sandboxes were made alike.
+	Digest      string `json:"image_digest"`
+	PlanHash    string `json:"plan_hash"`
+	ProfileHash string `json:"profile_hash"`
+
+	PID     int        `json:"pid"`
+	Level   string     `json:"level"`
+	Created time.Time  `json:"created"`
+	Ended   *time.Time `json:"ended"`
+	Exit    *int       `json:"exit"`
 }
 
 func printSandboxes(list []*state.Record, namesOnly, asJSON bool) error {
 	if asJSON {
 		rows := []listed{}
 		for _, r := range list {
-			row := listed{r.Name, r.Status(), r.Command, r.Image, r.Payload.PID, r.Level, r.Created, r.Ended, r.Exit}
+			row := listed{r.Name, r.Status(), r.Command, r.Image, r.ImageDigest, r.PlanHash, r.ProfileHash, r.Payload.PID, r.Level, r.Created, r.Ended, r.Exit}
 			if row.Status == state.Exited {
 				row.PID = 0
 			}
@@ -106,13 +111,14 @@ func printSandboxes(list []*state.Record, namesOnly, asJSON bool) error {
 		}
 		return printJSON(rows)
 	}
+	out := bufio.NewWriter(os.Stdout) // a table writes each cell by itself
 	if namesOnly {
 		for _, r := range list {
-			fmt.Println(r.Name)
+			fmt.Fprintln(out, r.Name)
 		}
-		return nil
+		return out.Flush()
 	}
-	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "NAME\tSTATUS\tLEVEL\tCREATED\tIMAGE\tCOMMAND")
 	for _, r := range list {
 		image := r.Image
@@ -121,7 +127,7 @@ func printSandboxes(list []*state.Record, namesOnly, asJSON bool) error {
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", r.Name, statusWords(r), escape(r.Level), ago(r.Created), escape(image), shorten(escape(strings.Join(r.Command, " ")), 40))
 	}
-	return w.Flush()
+	return errors.Join(w.Flush(), out.Flush())
 }
 
 func statusWords(r *state.Record) string {
