@@ -2,6 +2,7 @@ package sandbox
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/signal"
@@ -19,13 +20,12 @@ var ErrDetached = errors.New("detached")
 // Attach shows on stdout what a detached sandbox writes from now on and, where it has a terminal, gives it
 // what is typed on stdin, until the sandbox ends or the detach keys are typed (ErrDetached).
 func Attach(store *state.Store, name string, keys []byte, streams Streams) (End, error) {
-	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	theirs, line, err := linePair(unix.SOCK_STREAM)
 	if err != nil {
 		return End{}, err
 	}
-	theirs := os.NewFile(uintptr(pair[1]), "attached")
-	line := pollable(os.NewFile(uintptr(pair[0]), "attached"))
-	defer line.Close()
+	v := newVisit(line, keys, streams)
+	defer v.close()
 	what := call{Op: "attach"}
 	if size, err := unix.IoctlGetWinsize(int(streams.Stdout.Fd()), unix.TIOCGWINSZ); err == nil {
 		what.Window = size
@@ -36,12 +36,17 @@ func Attach(store *state.Store, name string, keys []byte, streams Streams) (End,
 		return End{}, err
 	}
 	closeAll(passed)
-	defer c.close()
-	v := &visit{conn: c, line: line, keys: keys, streams: streams, left: make(chan struct{})}
-	if a.Terminal {
-		defer v.takeTerminal()()
+	v.conn = c
+	return v.run(store, name, a.Terminal)
+}
+
+// linePair is a pair of connected sockets.
+func linePair(kind int) (theirs, ours *os.File, err error) {
+	pair, err := unix.Socketpair(unix.AF_UNIX, kind|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, fmt.Errorf("making a pair of sockets: %w", err)
 	}
-	return v.run(a.Terminal)
+	return os.NewFile(uintptr(pair[1]), "attached"), os.NewFile(uintptr(pair[0]), "attached"), nil
 }
 
 // visit is one attachment, on the visitor's side.
@@ -51,6 +56,64 @@ type visit struct {
 	keys    []byte
 	streams Streams
 	left    chan struct{}
+	shown   chan struct{} // closed when no more output will come
+}
+
+// newVisit begins to show what comes over a line.
+func newVisit(line *os.File, keys []byte, streams Streams) *visit {
+	v := &visit{line: pollable(line), keys: keys, streams: streams, left: make(chan struct{}), shown: make(chan struct{})}
+	go func() {
+		io.Copy(v.streams.Stdout, v.line)
+		close(v.shown)
+	}()
+	return v
+}
+
+func (v *visit) close() {
+	v.line.Close()
+	if v.conn != nil {
+		v.conn.close()
+	}
+}
+
+// Visitor is an attachment that is made before its sandbox, and so misses nothing of what that writes.
+type Visitor struct {
+	visit  *visit
+	theirs [2]*os.File // the line and the connection, for the supervisor
+}
+
+// NewVisitor makes an attachment for Detach. Who makes it calls Attend or Close.
+func NewVisitor(keys []byte, streams Streams) (*Visitor, error) {
+	line, ours, err := linePair(unix.SOCK_STREAM)
+	if err != nil {
+		return nil, err
+	}
+	theirs, own, err := linePair(unix.SOCK_SEQPACKET)
+	if err != nil {
+		line.Close()
+		ours.Close()
+		return nil, err
+	}
+	v := &Visitor{newVisit(ours, keys, streams), [2]*os.File{line, theirs}}
+	v.visit.conn, err = connOf(own)
+	if err != nil {
+		v.Close()
+		return nil, err
+	}
+	return v, nil
+}
+
+// Attend is Attach for a sandbox that Detach has started with this visitor.
+func (v *Visitor) Attend(store *state.Store, name string, s *Spec) (End, error) {
+	defer v.Close()
+	closeAll(v.theirs[:])
+	return v.visit.run(store, name, s.Terminals != [3]bool{})
+}
+
+// Close lets go of the attachment.
+func (v *Visitor) Close() {
+	closeAll(v.theirs[:])
+	v.visit.close()
 }
 
 // takeTerminal makes the visitor's terminal raw and follows its size; it returns what undoes that.
@@ -74,27 +137,56 @@ func (v *visit) takeTerminal() (restore func()) {
 	}
 }
 
-func (v *visit) run(types bool) (End, error) {
-	shown := make(chan struct{})
-	go func() { io.Copy(v.streams.Stdout, v.line); close(shown) }()
+// run follows the sandbox until it ends or the visitor leaves.
+func (v *visit) run(store *state.Store, name string, types bool) (End, error) {
 	if types {
+		defer v.takeTerminal()()
 		go v.sendKeys()
 	}
-	ended := make(chan answer, 1)
+	type outcome struct {
+		end End
+		err error
+	}
+	over := make(chan outcome, 1)
 	go func() {
 		var a answer
-		if _, err := v.conn.receive(&a); err != nil {
-			a = answer{Status: 128 + int(unix.SIGKILL), Cause: state.CauseSupervisor}
+		if _, err := v.conn.receive(&a); err == nil {
+			over <- outcome{end: End{a.Status, a.Cause}}
+			return
 		}
-		ended <- a
+		end, err := endOnRecord(store, name)
+		over <- outcome{end, err}
 	}()
 	select {
 	case <-v.left:
 		return End{}, ErrDetached
-	case a := <-ended:
-		<-shown
-		return End{a.Status, a.Cause}, nil
+	case o := <-over:
+		<-v.shown
+		return o.end, o.err
 	}
+}
+
+// endOnRecord is the end of a sandbox whose supervisor has gone without a word: it was killed, or has let go
+// of a visitor that took no output any more.
+func endOnRecord(store *state.Store, name string) (End, error) {
+	r, _, err := store.Get(name)
+	var missing *state.NotFoundError
+	switch {
+	case errors.As(err, &missing):
+		return End{128 + int(unix.SIGKILL), state.CauseSupervisor}, nil
+	case err != nil:
+		return End{}, err
+	case r.Status() != state.Exited:
+		return End{}, &LetGoError{name}
+	}
+	return End{*r.Exit, r.Cause}, nil
+}
+
+// LetGoError is an attachment that kept the sandbox's output waiting for too long.
+type LetGoError struct{ Name string }
+
+func (e *LetGoError) Error() string {
+	return fmt.Sprintf("%s goes on without you: its output was not taken for %v", e.Name, slow)
 }
 
 // sendKeys sends what is typed, but for the detach keys. Keys that began like them are sent when they turn

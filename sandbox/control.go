@@ -116,6 +116,16 @@ func newConn(fd int) (*conn, error) {
 	return &conn{file, raw}, nil
 }
 
+// connOf makes a connection of one end of a pair.
+func connOf(f *os.File) (*conn, error) {
+	defer f.Close()
+	fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	return newConn(fd)
+}
+
 func (c *conn) close() { c.file.Close() }
 
 const (

@@ -17,6 +17,9 @@ import (
 // follows no link. Links are copied as links; what is neither file, nor folder, nor link is left out and
 // named. As with cp(1), an existing folder as target gets the copy in it.
 func CopyOut(root *os.File, inside, outside string) (skipped []string, err error) {
+	if err := refuseFuse(root); err != nil {
+		return nil, err
+	}
 	dir, name := split(inside)
 	from, err := openInside(root, dir)
 	if err != nil {
@@ -33,6 +36,9 @@ func CopyOut(root *os.File, inside, outside string) (skipped []string, err error
 
 // CopyIn copies what lies at a path of the host into the sandbox.
 func CopyIn(root *os.File, outside, inside string) (skipped []string, err error) {
+	if err := refuseFuse(root); err != nil {
+		return nil, err
+	}
 	dir, name := filepath.Split(filepath.Clean(outside))
 	if name == "" || name == ".." {
 		dir, name = filepath.Clean(outside), "."
@@ -43,6 +49,22 @@ func CopyIn(root *os.File, outside, inside string) (skipped []string, err error)
 	}
 	defer from.Close()
 	return copyTo(from, name, inside, func(dir string) (*os.File, error) { return openInside(root, dir) })
+}
+
+// FuseError is a root that fuse-overlayfs serves: the kernel shows it to processes of the sandbox's own user
+// namespace alone (fuse(4), allow_other).
+type FuseError struct{}
+
+func (FuseError) Error() string {
+	return "copying: fuse-overlayfs serves the files of this sandbox, and the kernel shows them to its own processes alone"
+}
+
+func refuseFuse(root *os.File) error {
+	var st unix.Statfs_t
+	if unix.Fstatfs(int(root.Fd()), &st) == nil && st.Type == unix.FUSE_SUPER_MAGIC {
+		return FuseError{}
+	}
+	return nil
 }
 
 // split is path.Split of an absolute, clean path inside.

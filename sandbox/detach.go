@@ -29,6 +29,8 @@ type bundle struct {
 	Record  *state.Record
 	Store   *state.Store
 	Name    string
+	// Visited says that somebody is attached from the start.
+	Visited bool
 }
 
 // Descriptors of a supervisor in the background, besides 0, 1 and 2.
@@ -37,6 +39,9 @@ const (
 	readyFD
 	folderFD
 	lockFD
+	// The last two are there where somebody is attached from the start.
+	lineFD
+	visitFD
 )
 
 // SuperviseVerb is the hidden verb of the program that Detach starts.
@@ -49,9 +54,9 @@ func (e *SupervisorFailedError) Error() string { return "the supervisor could no
 
 // Detach starts a supervisor of its own for a sandbox, in a session of its own, and returns when the
 // payload runs. What it has to say until then goes to the caller's stderr. It takes over the folder,
-// whose lock the caller holds.
-func Detach(s *Spec, store *state.Store, folder *state.Folder, record *state.Record) error {
-	text, err := json.Marshal(bundle{s, s.Env, s.Clocks, s.Streams, s.Window, s.Harden.Filter, s.Cgroup.Facts, s.Egress.rules, record, store, folder.Name()})
+// whose lock the caller holds. A visitor, if not nil, sees all that the payload writes.
+func Detach(s *Spec, store *state.Store, folder *state.Folder, record *state.Record, visitor *Visitor) error {
+	text, err := json.Marshal(bundle{s, s.Env, s.Clocks, s.Streams, s.Window, s.Harden.Filter, s.Cgroup.Facts, s.Egress.rules, record, store, folder.Name(), visitor != nil})
 	if err != nil {
 		return fmt.Errorf("handing the spec to a supervisor: %w", err)
 	}
@@ -71,9 +76,13 @@ func Detach(s *Spec, store *state.Store, folder *state.Folder, record *state.Rec
 	}
 	defer null.Close()
 	dir, lock := folder.Files()
+	files := []uintptr{null.Fd(), null.Fd(), os.Stderr.Fd(), spec.Fd(), hold.Fd(), dir.Fd(), lock.Fd()}
+	if visitor != nil {
+		files = append(files, visitor.theirs[0].Fd(), visitor.theirs[1].Fd())
+	}
 	pid, err := syscall.ForkExec("/proc/self/exe", []string{"sbx", SuperviseVerb, folder.Name()}, &syscall.ProcAttr{
 		Dir: "/", Env: []string{"PATH=" + os.Getenv("PATH")}, Sys: &syscall.SysProcAttr{Setsid: true},
-		Files: []uintptr{null.Fd(), null.Fd(), os.Stderr.Fd(), spec.Fd(), hold.Fd(), dir.Fd(), lock.Fd()},
+		Files: files,
 	})
 	hold.Close()
 	if err != nil {
@@ -118,6 +127,13 @@ func Supervise(notify func(string)) (*Background, error) {
 		}
 	}
 	h := &hub{log: folder.OpenLog()}
+	line, visit, err := b.visitor()
+	if err != nil {
+		return nil, err
+	}
+	if line != nil {
+		h.admit(line)
+	}
 	running, err := h.start(s, notify)
 	if err != nil {
 		return nil, err
@@ -129,6 +145,12 @@ func Supervise(notify func(string)) (*Background, error) {
 		running.process.Kill()
 		running.Wait()
 		return nil, life.err
+	}
+	if line != nil {
+		life.told.Go(func() {
+			defer visit.close()
+			life.visited(visit, line)
+		})
 	}
 	return &Background{Running: running, Life: life, Spec: s, Log: ownLog{h.log}, ready: ready}, nil
 }
@@ -147,6 +169,16 @@ func inherit() (*bundle, *os.File, *state.Folder, error) {
 	}
 	folder := b.Store.Adopt(os.NewFile(folderFD, "folder"), os.NewFile(lockFD, "lock"), b.Name)
 	return b, os.NewFile(readyFD, "ready"), folder, nil
+}
+
+// visitor is who is attached from the start: a line and a connection, or nil.
+func (b *bundle) visitor() (*os.File, *conn, error) {
+	if !b.Visited {
+		return nil, nil, nil
+	}
+	line := pollable(os.NewFile(lineFD, "attached"))
+	visit, err := connOf(os.NewFile(visitFD, "attached"))
+	return line, visit, err
 }
 
 // Ready tells the caller of Detach that the payload runs, and lets go of its stderr.

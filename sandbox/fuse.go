@@ -24,7 +24,10 @@ const (
 
 // fuseServer is the fuse-overlayfs of one sandbox. It runs in a user namespace of its own with the same id
 // map, outside of the sandbox's namespaces, and ends when the sandbox's mounts do.
-type fuseServer struct{ process *userns.Process }
+type fuseServer struct {
+	process *userns.Process
+	gone    chan struct{} // closed when it has ended
+}
 
 // startFuse starts it. files are what the walk of the sandbox has handed out.
 func (s *Spec) startFuse(files map[userns.Slot]*os.File) (*fuseServer, error) {
@@ -67,7 +70,12 @@ func (s *Spec) startFuse(files map[userns.Slot]*os.File) (*fuseServer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("starting fuse-overlayfs: %w", err)
 	}
-	return &fuseServer{p}, nil
+	f := &fuseServer{p, make(chan struct{})}
+	go func() {
+		p.Wait()
+		close(f.gone)
+	}()
+	return f, nil
 }
 
 // serverLog is where the server's messages go, beside the upper.
@@ -79,8 +87,7 @@ func (s *Spec) serverSaid(err error) error {
 	if s.Root.Overlay == nil || !s.Root.Overlay.Fuse || !errors.As(err, &step) || step.Errno != unix.ENOTCONN {
 		return err
 	}
-	data, _ := os.ReadFile(filepath.Join(s.Root.Overlay.Upper, serverLog))
-	return fmt.Errorf("%w: fuse-overlayfs ended: %s", err, strings.TrimSpace(string(data[:min(len(data), 500)])))
+	return fmt.Errorf("%w: fuse-overlayfs ended: %s", err, s.serverWords())
 }
 
 // singleID tells whether one id alone is known inside.
@@ -93,7 +100,44 @@ func (f *fuseServer) end() {
 	}
 	killer := time.AfterFunc(grace, func() { f.process.Kill() })
 	defer killer.Stop()
-	f.process.Wait()
+	<-f.gone
+}
+
+// LayersGoneError is a fuse-overlayfs that ended before its sandbox did, which has no files without it.
+type LayersGoneError struct{ Said string }
+
+func (e *LayersGoneError) Error() string {
+	text := "fuse-overlayfs has ended, and the sandbox with it, whose files it served"
+	if e.Said != "" {
+		text += ": " + e.Said
+	}
+	return text
+}
+
+// watchFuse ends the sandbox when what serves its files has ended. A sandbox that ends by itself ends in the
+// same moment: it is waited for.
+func (r *Running) watchFuse() {
+	if r.fuse == nil {
+		return
+	}
+	go func() {
+		select {
+		case <-r.ended:
+			return
+		case <-r.fuse.gone:
+		}
+		if r.endedWithin(slow) {
+			return
+		}
+		r.layersGone.Store(true)
+		r.kill()
+	}()
+}
+
+// serverWords are the last that the server said.
+func (s *Spec) serverWords() string {
+	data, _ := os.ReadFile(filepath.Join(s.Root.Overlay.Upper, serverLog))
+	return strings.TrimSpace(string(data[:min(len(data), 500)]))
 }
 
 // overlayRefused tells whether an error says that the kernel does not lay these layers over each other.

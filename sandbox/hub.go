@@ -22,6 +22,7 @@ type hub struct {
 
 	mutex   sync.Mutex
 	clients []*os.File
+	over    bool // nobody is shown anything any more
 }
 
 // Names of what the log holds besides stdout and stderr.
@@ -79,12 +80,19 @@ func (h *hub) show(out []byte) {
 	})
 }
 
-// attach shows to a client what comes from now on, and gives the payload what it types. It returns when
-// the client goes.
-func (h *hub) attach(client *os.File) {
+// admit shows to a client what comes from now on.
+func (h *hub) admit(client *os.File) {
 	h.mutex.Lock()
+	defer h.mutex.Unlock()
+	if h.over {
+		client.Close()
+		return
+	}
 	h.clients = append(h.clients, client)
-	h.mutex.Unlock()
+}
+
+// hear gives the payload what an admitted client types. It returns when the client goes, or is let go.
+func (h *hub) hear(client *os.File) {
 	buf := make([]byte, 4<<10)
 	for {
 		n, err := client.Read(buf)
@@ -101,6 +109,13 @@ func (h *hub) attach(client *os.File) {
 	client.Close()
 }
 
+// isOver tells whether the payload's output has ended, and all of it was shown.
+func (h *hub) isOver() bool {
+	h.mutex.Lock()
+	defer h.mutex.Unlock()
+	return h.over
+}
+
 // end waits for the rest of the output, and lets go of all clients.
 func (h *hub) end() {
 	h.pumps.Wait()
@@ -109,7 +124,7 @@ func (h *hub) end() {
 	for _, c := range h.clients {
 		c.Close()
 	}
-	h.clients = nil
+	h.clients, h.over = nil, true
 }
 
 // resize gives the terminal the size of a client's.
@@ -136,7 +151,15 @@ func (l *Life) answerAttach(c *conn, what *call, files []*os.File) {
 		client.Close()
 		return
 	}
+	l.told.Add(1)
+	defer l.told.Done()
 	l.hub.resize(what.Window)
+	l.hub.admit(client)
+	l.visited(c, client)
+}
+
+// visited serves an admitted client, until it goes, or the sandbox has ended and it was told so.
+func (l *Life) visited(c *conn, client *os.File) {
 	go func() {
 		for {
 			var more call
@@ -148,12 +171,8 @@ func (l *Life) answerAttach(c *conn, what *call, files []*os.File) {
 			l.hub.resize(more.Window)
 		}
 	}()
-	done := make(chan struct{})
-	go func() { l.hub.attach(client); close(done) }()
-	<-done // the client has gone, or the hub has let go of it
-	select {
-	case <-l.running.over:
+	l.hub.hear(client)
+	if l.hub.isOver() {
 		l.answerEnd(c)
-	case <-time.After(glance):
 	}
 }

@@ -190,7 +190,7 @@ func unpacked(img *images.Image, store *images.Store, layout string) (metas []im
 // readConfig checks what of the configuration is used.
 func (b *base) readConfig() error {
 	if name := b.config.StopSignal; name != "" {
-		b.spec.StopSignal = signalNamed(name)
+		b.spec.StopSignal = SignalNamed(name)
 		if b.spec.StopSignal == 0 {
 			return &images.DamagedError{What: b.spec.Ref, Why: fmt.Sprintf("its stop signal %q is none", name)}
 		}
@@ -210,7 +210,8 @@ func (b *base) readConfig() error {
 // maxVolumes bounds what an image can declare.
 const maxVolumes = 500
 
-func signalNamed(name string) unix.Signal {
+// SignalNamed reads a signal as people write it: TERM, SIGTERM or 15. It is 0 where there is none.
+func SignalNamed(name string) unix.Signal {
 	if n, err := strconv.Atoi(name); err == nil && n > 0 && n < 65 {
 		return unix.Signal(n)
 	}

@@ -39,12 +39,14 @@ type Running struct {
 	network  network
 	ended    chan struct{}
 	timedOut atomic.Bool
-	hub      *hub // of a detached sandbox
-	signals  *caller
-	inside   inside
-	cause    atomic.Pointer[string] // why other commands ended it
-	over     chan struct{}          // closed when result is there
-	result   Result
+	// layersGone says that the sandbox was ended since nobody serves its files any more.
+	layersGone atomic.Bool
+	hub        *hub // of a detached sandbox
+	signals    *caller
+	inside     inside
+	cause      atomic.Pointer[string] // why other commands ended it
+	over       chan struct{}          // closed when result is there
+	result     Result
 }
 
 // Result is how a sandbox ended.
@@ -173,6 +175,7 @@ func start(s *Spec, streams Streams, prepared *Prepared, notify func(string), in
 	r.network.ports.Serve(r.sockets)
 	lowerByNotices(&r.Level, process.Notices)
 	r.watch.begin(process)
+	r.watchFuse()
 	r.limitTime()
 	if s.joined != nil {
 		r.endWith(s.joined)
@@ -260,6 +263,9 @@ func (r *Running) Wait() (Result, error) {
 	}
 	if result.TimedOut {
 		result.Status = 124
+	}
+	if r.layersGone.Load() {
+		err = &LayersGoneError{r.spec.serverWords()}
 	}
 	removed := r.endUpper()
 	result.Cause = r.causeOf(&result, status)

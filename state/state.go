@@ -94,11 +94,11 @@ type NotFoundError struct{ Name string }
 
 func (e *NotFoundError) Error() string { return "there is no sandbox " + e.Name }
 
-// BusyError is a sandbox that another command is starting, renaming or removing just now.
+// BusyError is a sandbox that another command is starting, copying from, renaming or removing just now.
 type BusyError struct{ Name string }
 
 func (e *BusyError) Error() string {
-	return "another command starts, renames or removes the sandbox " + e.Name + " just now"
+	return "another command starts, copies from, renames or removes the sandbox " + e.Name + " just now"
 }
 
 // Folder is one sandbox's folder, open. It stays the same one when it is renamed.

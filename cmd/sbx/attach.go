@@ -6,6 +6,9 @@ import (
 	"sbx/sandbox"
 )
 
+// detachKeys are the usual ones.
+const detachKeys = "ctrl-p,ctrl-q"
+
 type attachCmd struct {
 	DetachKeys string `default:"ctrl-p,ctrl-q" placeholder:"KEYS" help:"Keys that leave the sandbox to itself: ctrl-LETTER or single characters, separated by commas."`
 	Name       string `arg:"" help:"The sandbox."`
@@ -22,8 +25,13 @@ func (c *attachCmd) Run() error {
 		return err
 	}
 	end, err := sandbox.Attach(store, c.Name, keys, ownStreams)
+	return attachedTo(c.Name, end, err)
+}
+
+// attachedTo ends a verb that was attached to a sandbox, as that did.
+func attachedTo(name string, end sandbox.End, err error) error {
 	if errors.Is(err, sandbox.ErrDetached) {
-		printDetached(c.Name)
+		printDetached(name)
 		return nil
 	}
 	if err != nil {

@@ -21,11 +21,13 @@ type launch struct {
 	command []string
 	store   *state.Store
 	// kept says that what the sandbox changes lies in its folder.
-	kept   bool
-	name   string
-	ask    asker
-	spec   *sandbox.Spec
-	loaded *profiles.Loaded
+	kept bool
+	name string
+	ask  asker
+	// visitor is attached to it in the background from its start on, if not nil.
+	visitor *sandbox.Visitor
+	spec    *sandbox.Spec
+	loaded  *profiles.Loaded
 }
 
 // start starts a new sandbox: under a name, in the background, or neither.
@@ -203,7 +205,7 @@ func (l *launch) background(folder *state.Folder) error {
 		return err
 	}
 	done := progress("starting " + folder.Name())
-	err = sandbox.Detach(l.spec, l.store, folder, record)
+	err = sandbox.Detach(l.spec, l.store, folder, record, l.visitor)
 	done()
 	var failed *sandbox.SupervisorFailedError
 	if errors.As(err, &failed) {
@@ -212,8 +214,17 @@ func (l *launch) background(folder *state.Folder) error {
 	if err != nil {
 		return err
 	}
-	defer folder.Close()
+	folder.Close() // with its lock, which is the supervisor's alone from now on
+	if l.visitor != nil {
+		return l.attend(folder.Name())
+	}
 	return printName(folder.Name(), l.flags.JSON)
+}
+
+// attend follows a sandbox in the background that was started with a visitor.
+func (l *launch) attend(name string) error {
+	end, err := l.visitor.Attend(l.store, name, l.spec)
+	return attachedTo(name, end, err)
 }
 
 // failedStart is a start that failed in a supervisor, which has printed why.
@@ -259,7 +270,7 @@ func again(store *state.Store, record *state.Record, env []string) (*launch, err
 		return nil, &state.RecordError{Name: record.Name, Err: err}
 	}
 	if !record.Kept {
-		return nil, &sandbox.UsageError{Problem: "the files of " + record.Name + " went when it ended", Hint: "give a sandbox a name to keep it: sbx run -n NAME"}
+		return nil, filesGone(record.Name)
 	}
 	flags.Env = append(flags.Env, env...)
 	flags.Name = record.Name
@@ -276,8 +287,14 @@ func again(store *state.Store, record *state.Record, env []string) (*launch, err
 	return &launch{verb: record.Verb, flags: flags, command: record.Asked, store: store, kept: true, name: record.Name}, nil
 }
 
-// restart starts a sandbox that has ended, in its own folder.
-func restart(name string, env []string, detach bool, prepared *sandbox.Prepared) error {
+// filesGone says that of a sandbox without a name nothing but its record is left.
+func filesGone(name string) error {
+	return &sandbox.UsageError{Problem: "the files of " + name + " went when it ended", Hint: "give a sandbox a name to keep it: sbx run -n NAME"}
+}
+
+// restart starts a sandbox that has ended, in its own folder. In the background a visitor, if not nil, is
+// attached to it.
+func restart(name string, env []string, detach bool, visitor *sandbox.Visitor, prepared *sandbox.Prepared) error {
 	store, _, err := lookUp(name)
 	if err != nil {
 		return err
@@ -301,7 +318,7 @@ func restart(name string, env []string, detach bool, prepared *sandbox.Prepared)
 	if err != nil {
 		return err
 	}
-	l.flags.Detach = detach
+	l.flags.Detach, l.visitor = detach, visitor
 	if err := l.resolve(); err != nil {
 		return err
 	}

@@ -55,7 +55,10 @@ func printStateAdvice(err error) {
 	var damaged *state.RecordError
 	var not *sandbox.NotRunningError
 	var unreachable *sandbox.UnreachableError
+	var letGo *sandbox.LetGoError
 	switch {
+	case errors.As(err, &letGo):
+		hint("sbx attach %s comes back to it, sbx logs %s tells what was missed", letGo.Name, letGo.Name)
 	case errors.As(err, &taken) && taken.Status == state.Exited:
 		hint("sbx start %s starts it again, sbx rm %s removes it", taken.Name, taken.Name)
 	case errors.As(err, &taken):

@@ -30,6 +30,7 @@ func (c *rmCmd) Run() error {
 }
 
 func (c *rmCmd) remove(store *state.Store, name string) error {
+	defer progress("removing " + name)()
 	record, left, err := store.Get(name)
 	if left != nil {
 		printLeft(*left)
@@ -54,7 +55,6 @@ func (c *rmCmd) remove(store *state.Store, name string) error {
 			return err
 		}
 	}
-	defer progress("removing " + name)()
 	folder, err := store.Open(name)
 	if err != nil {
 		if isMissing(err) && record != nil && record.Status() != state.Exited {

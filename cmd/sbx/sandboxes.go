@@ -4,8 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strconv"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -61,16 +59,9 @@ func each(names []string, do func(name string) error) error {
 	return last
 }
 
-// signalNamed reads a signal as people write it: TERM, SIGTERM or 15.
+// signalNamed reads a signal as people write it.
 func signalNamed(text string) (unix.Signal, error) {
-	if n, err := strconv.Atoi(text); err == nil && n > 0 && n < 65 {
-		return unix.Signal(n), nil
-	}
-	name := strings.ToUpper(text)
-	if !strings.HasPrefix(name, "SIG") {
-		name = "SIG" + name
-	}
-	if sig := unix.SignalNum(name); sig != 0 {
+	if sig := sandbox.SignalNamed(text); sig != 0 {
 		return sig, nil
 	}
 	return 0, &sandbox.UsageError{Problem: fmt.Sprintf("no signal is called %q", text), Hint: "TERM, HUP, USR1, or a number"}
@@ -92,7 +83,7 @@ func moment(text string) (time.Time, error) {
 
 // stopSignal is what asks the payload of a sandbox to end.
 func stopSignal(r *state.Record) unix.Signal {
-	if sig, err := signalNamed(r.StopSignal); r.StopSignal != "" && err == nil {
+	if sig := sandbox.SignalNamed(r.StopSignal); sig != 0 {
 		return sig
 	}
 	return unix.SIGTERM

@@ -32,7 +32,7 @@ func (c *shellCmd) Run(prepared *sandbox.Prepared) error {
 	case !c.plain():
 		return &sandbox.UsageError{Problem: "the sandbox " + c.Name + " exists, and has the flags that it was made with", Hint: "sbx shell -n " + c.Name + " alone, or sbx rm " + c.Name + " first"}
 	case record.Status() == state.Exited:
-		return restart(c.Name, nil, false, prepared)
+		return restart(c.Name, nil, false, nil, prepared)
 	}
 	return (&execCmd{Name: c.Name}).Run()
 }

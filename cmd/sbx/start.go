@@ -18,12 +18,25 @@ func (c *startCmd) Run() error {
 			return err
 		}
 	}
-	if c.Attach && len(c.Names) != 1 {
+	if c.Attach {
+		return c.attached()
+	}
+	return each(c.Names, func(name string) error { return restart(name, c.Env, true, nil, nil) })
+}
+
+// attached starts one sandbox and follows it from its first output on.
+func (c *startCmd) attached() error {
+	if len(c.Names) != 1 {
 		return &sandbox.UsageError{Problem: "--attach takes one sandbox"}
 	}
-	err := each(c.Names, func(name string) error { return restart(name, c.Env, true, nil) })
-	if err == nil && c.Attach {
-		return (&attachCmd{Name: c.Names[0], DetachKeys: "ctrl-p,ctrl-q"}).Run()
+	keys, err := sandbox.ParseKeys(detachKeys)
+	if err != nil {
+		return err
 	}
-	return err
+	visitor, err := sandbox.NewVisitor(keys, ownStreams)
+	if err != nil {
+		return err
+	}
+	defer visitor.Close()
+	return restart(c.Names[0], c.Env, true, visitor, nil)
 }

@@ -42,6 +42,7 @@ func awaited(name string) (ended, error) {
 		return ended{}, err
 	}
 	if record.Status() != state.Exited {
+		defer progress("waiting for " + name)()
 		end, err := sandbox.WaitFor(store, name)
 		if err == nil {
 			return ended{name, end.Status, end.Cause}, nil
