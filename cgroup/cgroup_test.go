@@ -95,10 +95,11 @@ func TestStats(t *testing.T) {
 			"memory.current": "4096\n", "memory.peak": "8192\n", "memory.events": "low 0\nhigh 0\nmax 7\noom 1\noom_kill 2\n",
 			"pids.current": "3\n", "pids.peak": "51\n", "pids.events": "max 9\n", "inside/pids.events": "max 12\n",
 			"io.stat": "254:0 rbytes=100 wbytes=200 rios=1 wios=2\n254:16 rbytes=1 wbytes=2\n",
-		}, Stats{Memory: ptr(4096), MemoryPeak: ptr(8192), CPU: 3 * time.Second, User: 2 * time.Second, System: time.Second, Throttled: 500 * time.Microsecond,
-			Pids: ptr(2), PidsPeak: ptr(50), Read: ptr(101), Written: ptr(202), OOMKills: 2, PidsRefused: 12}},
+		}, Stats{Memory: ptr(4096), Throttled: 500 * time.Microsecond, Pids: ptr(2), Used: Used{
+			MemoryPeak: ptr(8192), CPU: 3 * time.Second, User: 2 * time.Second, System: time.Second,
+			PidsPeak: ptr(50), Read: ptr(101), Written: ptr(202), OOMKills: 2, PidsRefused: 12}}},
 		{map[string]string{"cpu.stat": "usage_usec 5\nuser_usec 3\nsystem_usec 2\n", "inside/cgroup.threads": "10\n11\n12\n"},
-			Stats{CPU: 5 * time.Microsecond, User: 3 * time.Microsecond, System: 2 * time.Microsecond, Pids: ptr(2)}},
+			Stats{Pids: ptr(2), Used: Used{CPU: 5 * time.Microsecond, User: 3 * time.Microsecond, System: 2 * time.Microsecond}}},
 	} {
 		g := &Group{Dir: folder(t, c.files)}
 		got, err := g.Stats()

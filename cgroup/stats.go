@@ -8,20 +8,15 @@ import (
 	"time"
 )
 
-// Stats are what a group has used so far. A number that this kernel, or these controllers, do not count is nil.
-type Stats struct {
-	// Memory is the memory in use, MemoryPeak the most there was (Linux 5.19), in bytes.
-	Memory     *uint64 `json:"memory,omitempty"`
-	MemoryPeak *uint64 `json:"memory_peak,omitempty"`
+// Used is what processes have used together so far. A number that nobody counted is nil.
+type Used struct {
 	// CPU is the processor time of all processes; User and System are its parts.
 	CPU    time.Duration `json:"cpu_ns"`
 	User   time.Duration `json:"user_ns"`
 	System time.Duration `json:"system_ns"`
-	// Throttled is how long the processes had to wait for the limit of processors.
-	Throttled time.Duration `json:"throttled_ns,omitempty"`
-	// Pids are the processes and threads that there are, PidsPeak the most there were (Linux 6.1), the sandbox's PID 1 not
-	// counted.
-	Pids     *uint64 `json:"pids,omitempty"`
+	// MemoryPeak is the most memory there was at once, in bytes (Linux 5.19).
+	MemoryPeak *uint64 `json:"memory_peak,omitempty"`
+	// PidsPeak is the most processes and threads there were at once (Linux 6.1), the sandbox's PID 1 not counted.
 	PidsPeak *uint64 `json:"pids_peak,omitempty"`
 	// Read and Written are bytes of disks.
 	Read    *uint64 `json:"io_read,omitempty"`
@@ -30,6 +25,17 @@ type Stats struct {
 	// limit of processes refused.
 	OOMKills    uint64 `json:"oom_kills"`
 	PidsRefused uint64 `json:"pids_refused"`
+}
+
+// Stats are what a group has used, and what it uses now.
+type Stats struct {
+	Used
+	// Memory is the memory in use, in bytes.
+	Memory *uint64 `json:"memory,omitempty"`
+	// Throttled is how long the processes had to wait for the limit of processors.
+	Throttled time.Duration `json:"throttled_ns,omitempty"`
+	// Pids are the processes and threads that there are, the sandbox's PID 1 not counted.
+	Pids *uint64 `json:"pids,omitempty"`
 }
 
 // Stats reads what the group has used so far. It fails with fs.ErrNotExist, or ENODEV, when the group is gone.

@@ -49,10 +49,18 @@ func (r *Running) open(slot userns.Slot, path string, magic int64) (*os.File, er
 		return f, nil
 	}
 	do := "opening " + path + " of the sandbox"
-	job, err := r.process.Exec([]userns.Step{
-		userns.Open(do, path, userns.How{Flags: unix.O_PATH | unix.O_DIRECTORY, Resolve: unix.RESOLVE_NO_SYMLINKS}).To(slot),
-		userns.Send(do, slot),
-	}, userns.Options{})
+	f, err := r.handedOut(do, slot, path, userns.How{Flags: unix.O_PATH | unix.O_DIRECTORY, Resolve: unix.RESOLVE_NO_SYMLINKS}, magic)
+	if err != nil {
+		return nil, err
+	}
+	r.inside.keep(slot, f)
+	return f, nil
+}
+
+// handedOut has a child of PID 1 open a path inside and hand it out. magic is that of the file system that it
+// has to be on, statfs(2); 0: any.
+func (r *Running) handedOut(do string, slot userns.Slot, path string, how userns.How, magic int64) (*os.File, error) {
+	job, err := r.process.Exec([]userns.Step{userns.Open(do, path, how).To(slot), userns.Send(do, slot)}, userns.Options{})
 	if err != nil {
 		return nil, err
 	}
@@ -64,7 +72,6 @@ func (r *Running) open(slot userns.Slot, path string, magic int64) (*os.File, er
 		f.Close()
 		return nil, fmt.Errorf("%s: it is not what the sandbox was made with", do)
 	}
-	r.inside.keep(slot, f)
 	return f, nil
 }
 

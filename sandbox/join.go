@@ -141,20 +141,9 @@ func (r *Running) namespaces() (list []*os.File, err error) {
 
 func (r *Running) openNamespace(slot userns.Slot, name string, kind int) (*os.File, error) {
 	do := "opening the " + name + " namespace of the sandbox"
-	job, err := r.process.Exec([]userns.Step{
-		userns.Open(do, "/proc/self/ns/"+name, userns.How{}).To(slot),
-		userns.Send(do, slot),
-	}, userns.Options{})
+	f, err := r.handedOut(do, slot, "/proc/self/ns/"+name, userns.How{}, nsfsMagic)
 	if err != nil {
 		return nil, err
-	}
-	f := job.Files[slot]
-	delete(job.Files, slot)
-	job.Close()
-	var st unix.Statfs_t
-	if f == nil || unix.Fstatfs(int(f.Fd()), &st) != nil || st.Type != nsfsMagic {
-		f.Close()
-		return nil, errors.New(do + ": it is none")
 	}
 	if got, err := unix.IoctlRetInt(int(f.Fd()), nsGetNSType); err != nil || got != kind {
 		f.Close()

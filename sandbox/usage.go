@@ -6,24 +6,12 @@ import (
 	"sbx/cgroup"
 )
 
-// Usage is what a sandbox used. What nobody counted is nil: only a cgroup counts all.
+// Usage is what a sandbox used. Only a cgroup counts all of it.
 type Usage struct {
-	Wall   time.Duration `json:"wall_ns"`
-	CPU    time.Duration `json:"cpu_ns"`
-	User   time.Duration `json:"user_ns"`
-	System time.Duration `json:"system_ns"`
-	// MemoryPeak is the most memory there was at once, in bytes; LargestProcess that of one process, where no cgroup
-	// counted.
-	MemoryPeak     *uint64 `json:"memory_peak,omitempty"`
+	Wall time.Duration `json:"wall_ns"`
+	cgroup.Used
+	// LargestProcess is the most memory that one process had, in bytes, where no cgroup counted.
 	LargestProcess *uint64 `json:"largest_process,omitempty"`
-	// PidsPeak is the most processes and threads there were at once.
-	PidsPeak *uint64 `json:"pids_peak,omitempty"`
-	// Read and Written are bytes of disks.
-	Read    *uint64 `json:"io_read,omitempty"`
-	Written *uint64 `json:"io_written,omitempty"`
-	// OOMKills and PidsRefused count what the limits of memory and processes ended and refused.
-	OOMKills    uint64 `json:"oom_kills"`
-	PidsRefused uint64 `json:"pids_refused"`
 }
 
 // usage puts together what the cgroup and the kernel counted. Without a cgroup it is that of the processes that PID 1 or
@@ -31,9 +19,7 @@ type Usage struct {
 func (r *Running) usage() Usage {
 	u := Usage{Wall: time.Since(r.began)}
 	if s := r.stats; s != nil {
-		u.CPU, u.User, u.System = s.CPU, s.User, s.System
-		u.MemoryPeak, u.PidsPeak, u.Read, u.Written = s.MemoryPeak, s.PidsPeak, s.Read, s.Written
-		u.OOMKills, u.PidsRefused = s.OOMKills, s.PidsRefused
+		u.Used = s.Used
 		return u
 	}
 	used := &r.process.Usage
