@@ -30,9 +30,9 @@ type Changes struct {
 
 // FindChanges reads what is known of a kept sandbox.
 func FindChanges(folder *state.Folder) (*Changes, error) {
-	spec, err := readSpec(folder.Path(specFile))
+	spec, err := specOf(folder)
 	if err != nil {
-		return nil, fmt.Errorf("reading what %s was made of: %w", folder.Name(), err)
+		return nil, err
 	}
 	if spec.Image == nil || spec.Image.Manifest == "" || spec.Root.Overlay == nil {
 		return nil, &UsageError{folder.Name() + " was not made on an image", "make one: sbx run -n NAME -i IMAGE"}
@@ -73,6 +73,15 @@ func readSpec(path string) (*Spec, error) {
 	}
 	spec := &Spec{}
 	return spec, json.Unmarshal(data, spec)
+}
+
+// specOf is the spec that a sandbox was started with last.
+func specOf(folder *state.Folder) (*Spec, error) {
+	spec, err := readSpec(folder.Path(specFile))
+	if err != nil {
+		return nil, fmt.Errorf("reading what %s was made of: %w", folder.Name(), err)
+	}
+	return spec, nil
 }
 
 // MadeOn are the manifests of the images that kept sandboxes were made on, which they need to start again.

@@ -1,7 +1,6 @@
 package sandbox
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -40,29 +39,13 @@ func FindJoined(store *state.Store, name string) (*Joined, error) {
 		return nil, err
 	}
 	defer folder.Close()
-	spec, err := readSpec(folder)
+	spec, err := specOf(folder)
 	if err != nil {
 		return nil, err
 	}
 	j := &Joined{Name: name, Spec: spec, supervisor: record.Supervisor, store: store}
 	return j, nil
 }
-
-// readSpec reads what a sandbox was made from the last time.
-func readSpec(folder *state.Folder) (*Spec, error) {
-	text, err := folder.ReadFile(specFile)
-	s := &Spec{}
-	if err == nil {
-		err = json.Unmarshal(text, s)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("reading the spec of the sandbox %s: %w", folder.Name(), err)
-	}
-	return s, nil
-}
-
-// specFile is the spec of a sandbox that others may join, or look into.
-const specFile = "spec.json"
 
 // join gives a spec the ids of the other sandbox, where they are the ones that are asked for.
 func (s *Spec) join(j *Joined, ipc bool) error {

@@ -21,7 +21,7 @@ import (
 // nothing of the sandbox runs, and which go when use returns. What the payload left is followed by nobody
 // outside. The caller holds the folder's lock.
 func UseStoppedRoot(folder *state.Folder, use func(root *os.File) error) error {
-	s, err := readSpec(folder)
+	s, err := specOf(folder)
 	if err != nil {
 		return err
 	}
