@@ -82,7 +82,7 @@ func (l *Life) answerEnd(c *conn) {
 	l.told.Add(1)
 	defer l.told.Done()
 	<-l.done
-	c.send(answer{Ended: true, Status: l.running.result.Status, Cause: l.running.result.Cause})
+	c.send(answer{Ended: true, Status: *l.record.Exit, Cause: l.record.Cause}) // nobody changes it any more
 }
 
 func (l *Life) answerKill(c *conn, sig unix.Signal) {
