@@ -149,22 +149,23 @@ func (j *journal) do(i int, o *op, s *spot) error {
 			return conflict(s, "the host has something there now")
 		}
 	case opRmdir:
+		if now == nil || !now.folder() {
+			return nil // it is done, and something else may have taken its place since
+		}
 		err := unix.Unlinkat(s.at(), s.name, unix.AT_REMOVEDIR)
 		switch {
 		case err == unix.ENOENT, o.Loose:
 			return nil
 		case err == unix.ENOTEMPTY || err == unix.EEXIST:
 			return conflict(s, "the host has put something into it")
-		case err == unix.ENOTDIR:
-			return conflict(s, "the host has something else there now")
 		}
 		return err
 	case opChmod:
 		switch {
-		case now == nil || now.Ino != o.Old.Ino || now.perm() != o.Old.perm() && now.perm() != o.New.perm()&0o1777:
+		case now == nil || now.Ino != o.Old.Ino || now.perm() != o.Old.perm() && now.perm() != o.New.shown()&0o1777:
 			return conflict(s, "the host changed it just now")
 		}
-		return s.chmod(o.New.perm() & 0o1777)
+		return s.chmod(o.New.shown() & 0o1777)
 	}
 	return nil
 }
@@ -257,7 +258,7 @@ func (s *spot) chmod(mode uint32) error {
 	return unix.Chmod(fmt.Sprintf("/proc/self/fd/%d", fd), mode)
 }
 
-// seal gives new folders just their mode, the inner ones first: one that cannot be written had to be filled.
+// seal gives new folders just their mode, which the caller's umask has no say in.
 func (j *journal) seal() error {
 	at := &spots{j: j}
 	defer at.close()
@@ -275,7 +276,7 @@ func (j *journal) seal() error {
 			return fmt.Errorf("changing %s: it is gone (%v)", s.path, err)
 		}
 		// A set-group-ID bit is the host's own, of the folder above.
-		if want := o.New.perm()&0o1777 | now.perm()&unix.S_ISGID; now.perm() != want {
+		if want := o.New.shown()&0o1777 | now.perm()&unix.S_ISGID; now.perm() != want {
 			if err := s.chmod(want); err != nil {
 				return err
 			}
@@ -308,6 +309,13 @@ func (j *journal) takeBack() error {
 	}
 	if left != nil {
 		return left
+	}
+	// What was moved and moved back has a new ctime, and is no other file for that.
+	ours := func(_ int, o *op, now *node) bool {
+		return o.Old == nil && now == nil || o.Old != nil && now != nil && now.alike(o.Old)
+	}
+	if _, err := j.agreeToNow(ours); err != nil {
+		return err
 	}
 	return j.giveUp()
 }
@@ -416,26 +424,38 @@ func (j *journal) putAway() error {
 	return nil
 }
 
-// settle notes how the host is now: for undo, and for the captures, to which it is no conflict.
+// settle notes how the host is now: for undo, and for the captures.
 func (j *journal) settle() error {
-	d := done{When: time.Now(), Now: make([]*node, len(j.plan.Ops)), Made: make([]bool, len(j.plan.Ops))}
-	agreed := make([]map[raw]*node, len(j.plan.Folders))
+	now, err := j.agreeToNow(func(i int, o *op, now *node) bool {
+		return now == nil || o.Do != opPut || now.Ino == j.staged[i].Ino && now.Size == j.staged[i].Size && now.Mtime == j.staged[i].Mtime
+	})
+	if err != nil {
+		return err
+	}
+	return writeJSON(j.dir, doneFile, &done{When: time.Now(), Now: now})
+}
+
+// agreeToNow tells the captures how the host is now at each path of the plan where that is our own doing,
+// which is then no conflict to them, and returns how it is by operation.
+func (j *journal) agreeToNow(ours func(i int, o *op, now *node) bool) ([]*node, error) {
+	now := make([]*node, len(j.plan.Ops))
+	agreed := make([]byPath[*node], len(j.plan.Folders))
 	at := &spots{j: j}
 	defer at.close()
 	for i := range j.plan.Ops {
 		o := &j.plan.Ops[i]
 		s, err := at.of(o)
 		if err == nil {
-			d.Now[i], err = s.lookup()
+			now[i], err = s.lookup()
 		}
 		if err != nil && !missing(err) {
-			return err
+			return nil, err
 		}
 		if agreed[o.Folder] == nil {
-			agreed[o.Folder] = map[raw]*node{}
+			agreed[o.Folder] = byPath[*node]{}
 		}
-		if d.Now[i] == nil || !d.Now[i].folder() {
-			agreed[o.Folder][o.Path] = d.Now[i]
+		if ours(i, o, now[i]) {
+			agreed[o.Folder][o.Path] = now[i]
 		}
 	}
 	for i, dir := range j.plan.Captures {
@@ -444,8 +464,8 @@ func (j *journal) settle() error {
 			continue // its sandbox is gone
 		}
 		if err := (&held{Capture: c}).agree(agreed[i]); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	return writeJSON(j.dir, doneFile, &d)
+	return now, nil
 }

@@ -180,3 +180,24 @@ func readJSON(dir, name string, v any) error {
 	}
 	return json.Unmarshal(data, v)
 }
+
+// Discard throws away what a sandbox holds back: the folder with its captures. The sandbox does not run, and
+// makes new ones when it is started again. foreign removes a tree that the caller may not.
+func Discard(dir string, foreign func(path string) error) error {
+	gone := dir + ".gone"
+	if err := os.Rename(dir, gone); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("discarding: %w", err)
+	}
+	filepath.WalkDir(gone, func(p string, d os.DirEntry, err error) error {
+		if d != nil && d.IsDir() {
+			unix.Fchmodat(unix.AT_FDCWD, p, 0o700, 0) // work, of overlayfs, is shut to everybody
+		}
+		return nil
+	})
+	if err := os.RemoveAll(gone); err != nil {
+		if err := foreign(gone); err != nil {
+			return fmt.Errorf("discarding: %w", err)
+		}
+	}
+	return nil
+}

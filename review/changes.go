@@ -52,6 +52,7 @@ type Change struct {
 	digest string
 	// text stands in for the content of the upper: what was merged, or agreed to in part.
 	text *[]byte
+	part bool
 }
 
 // Type is what it is, or was where it is deleted: file, folder, symlink, fifo, socket, device.
@@ -341,7 +342,7 @@ func (w *walker) folder(rel string, n node, old *node, hidden bool) error {
 		if err := w.replaced(rel, n, old); err != nil {
 			return err
 		}
-	case old.perm() != n.perm():
+	case old.shown() != n.shown():
 		w.add(&Change{Path: rel, Kind: Mode, new: &n, old: old})
 	}
 	if w.Driver == Copy {

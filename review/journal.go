@@ -65,8 +65,6 @@ type done struct {
 	When time.Time `json:"when"`
 	// Now is what each operation left at its path; nil is nothing.
 	Now []*node `json:"now"`
-	// Made are the folders that were not there before, by operation.
-	Made []bool `json:"made"`
 }
 
 // step is called between any two of the journal's actions. Tests end the process there.

@@ -10,7 +10,7 @@ import (
 // listing tells how a copy was when it was made: by the inode and the ctime of each path, which no sandbox
 // can set.
 type listing struct {
-	Files map[raw]listed `json:"files"`
+	Files byPath[listed] `json:"files"`
 	below map[string][]string
 }
 
@@ -27,7 +27,7 @@ func WriteList(dir string) error {
 		return err
 	}
 	defer t.close()
-	l := &listing{Files: map[raw]listed{}}
+	l := &listing{Files: byPath[listed]{}}
 	if err := l.fill(t, ""); err != nil {
 		return fmt.Errorf("listing the copy in %s: %w", dir, err)
 	}

@@ -49,7 +49,7 @@ func (h *held) record() error {
 		return fmt.Errorf("reading what was changed in %s: %w", h.Folder, err)
 	}
 	if h.bases == nil {
-		h.bases = map[raw]base{}
+		h.bases = byPath[base]{}
 	}
 	for _, c := range list {
 		if _, noted := h.bases[raw(c.Path)]; noted || c.old == nil {
@@ -108,15 +108,19 @@ func ignoreChanged(err error) error {
 
 // agree notes how the host's files are after an apply, or the undo of one: what is there now is what the
 // user wanted there. nil is nothing.
-func (h *held) agree(now map[raw]*node) error {
+func (h *held) agree(now byPath[*node]) error {
 	if err := h.load(); err != nil {
 		return err
 	}
 	if h.agreed == nil {
-		h.agreed = map[raw]*node{}
+		h.agreed = byPath[*node]{}
 	}
 	for name, n := range now {
-		h.agreed[name] = n
+		if n != nil && n.folder() {
+			delete(h.agreed, name) // its ctime is that of the last name that came or went in it
+		} else {
+			h.agreed[name] = n
+		}
 	}
 	return writeJSON(h.Dir, agreedFile, h.agreed)
 }

@@ -32,8 +32,8 @@ type held struct {
 	upper, host *tree
 	dev         uint64   // of the folder on the host
 	made        *listing // of a copy
-	bases       map[raw]base
-	agreed      map[raw]*node
+	bases       byPath[base]
+	agreed      byPath[*node]
 	ask         sync.Mutex
 	peer        *peer
 	places      map[string]string // what the configuration of git names, by path

@@ -22,7 +22,7 @@ type seen struct {
 type shown struct {
 	// All says that all changes of then were shown: any other has come later.
 	All  bool         `json:"all"`
-	Seen map[raw]seen `json:"seen"`
+	Seen byPath[seen] `json:"seen"`
 }
 
 // Pin reads what is to be shown, of a sandbox that may still run, and holds all that follows against that.
@@ -51,7 +51,7 @@ func (s *Set) Pin(changes []*Change) error {
 
 // NoteShown notes that these changes have been shown; all says that there are no others.
 func (s *Set) NoteShown(changes []*Change, all bool) error {
-	note := shown{All: all, Seen: map[raw]seen{}}
+	note := shown{All: all, Seen: byPath[seen]{}}
 	if !all {
 		old, err := s.readShown()
 		if err != nil {

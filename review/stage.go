@@ -263,6 +263,11 @@ func copyKept(kept string, n *node, t *tree, name string) error {
 		return err
 	}
 	defer from.Close()
+	return copyFile(from, n, t, name)
+}
+
+// copyFile copies an open file with its time, its group and its permissions.
+func copyFile(from *os.File, n *node, t *tree, name string) error {
 	to, err := t.create(name)
 	if err != nil {
 		return err
@@ -312,7 +317,7 @@ func (j *journal) copyOld(i int) error {
 	if !n.same(o.Old) {
 		return &ConflictError{Conflicts: []Conflict{{filepath.Join(host.path, string(o.Path)), "the host changed it just now"}}}
 	}
-	return copyKept(fmt.Sprintf("/proc/self/fd/%d", from.Fd()), &n, old, name)
+	return copyFile(from, &n, old, name)
 }
 
 // futimens is futimens(3).

@@ -223,3 +223,9 @@ func mergeText(began, host, sandbox string) (string, error) {
 
 // Replace has Apply write this text in place of what the sandbox has.
 func (c *Change) Replace(text []byte) { c.text = &text }
+
+// ReplaceInPart is Replace with a text that takes only part of what the sandbox has.
+func (c *Change) ReplaceInPart(text []byte) { c.text, c.part = &text, true }
+
+// InPart tells whether only part of a change was agreed to.
+func (c *Change) InPart() bool { return c.part }

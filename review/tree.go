@@ -62,6 +62,22 @@ func (r *raw) UnmarshalText(text []byte) error {
 	return nil
 }
 
+// byPath is a map whose keys JSON keeps apart: encoding/json takes keys of a string type as they are.
+type byPath[T any] map[raw]T
+
+// MarshalJSON writes the keys as raw does.
+func (m byPath[T]) MarshalJSON() ([]byte, error) {
+	out := make(map[string]T, len(m))
+	for key, v := range m {
+		text, err := key.MarshalText()
+		if err != nil {
+			return nil, err
+		}
+		out[string(text)] = v
+	}
+	return json.Marshal(out)
+}
+
 // node is what lstat(2) tells of a path. Times are in nanoseconds since 1970.
 type node struct {
 	Dev   uint64 `json:"dev,omitempty"`
@@ -79,11 +95,19 @@ func nodeOf(st *unix.Stat_t) node {
 	return node{st.Dev, st.Ino, st.Mode, st.Size, st.Mtim.Nano(), st.Ctim.Nano(), uint64(st.Nlink), st.Rdev, st.Gid}
 }
 
-func (n *node) kind() uint32    { return n.Mode & unix.S_IFMT }
-func (n *node) folder() bool    { return n.kind() == unix.S_IFDIR }
-func (n *node) regular() bool   { return n.kind() == unix.S_IFREG }
-func (n *node) link() bool      { return n.kind() == unix.S_IFLNK }
-func (n *node) perm() uint32    { return n.Mode & 0o7777 }
+func (n *node) kind() uint32  { return n.Mode & unix.S_IFMT }
+func (n *node) folder() bool  { return n.kind() == unix.S_IFDIR }
+func (n *node) regular() bool { return n.kind() == unix.S_IFREG }
+func (n *node) link() bool    { return n.kind() == unix.S_IFLNK }
+func (n *node) perm() uint32  { return n.Mode & 0o7777 }
+
+// shown are the permissions that count: those of its owner to a folder do not, since apply never takes them.
+func (n *node) shown() uint32 {
+	if n.folder() {
+		return n.perm() | 0o700
+	}
+	return n.perm()
+}
 func (n *node) runnable() bool  { return n.regular() && n.Mode&0o111 != 0 }
 func (n *node) plainFile() bool { return n.regular() || n.link() }
 

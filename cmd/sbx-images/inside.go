@@ -12,6 +12,7 @@ import (
 
 	"sbx/images"
 	"sbx/images/layer"
+	"sbx/review"
 	"sbx/sandbox"
 	"sbx/userns"
 )
@@ -80,6 +81,8 @@ func inside(args []string) int {
 		a.Left, err = packInside(args[1])
 	case len(args) == 2 && args[0] == "remove":
 		err = layer.RemoveAll(sandbox.InsideFolder, args[1])
+	case len(args) == 1 && args[0] == sandbox.ReviewJob:
+		err = review.Serve(os.Stdin, sandbox.InsideFolder)
 	}
 	if err != nil {
 		a.Error = err.Error()

@@ -36,6 +36,10 @@ type cli struct {
 	Port      portCmd      `cmd:"" help:"List, publish and take back ports of a running sandbox."`
 	Rm        rmCmd        `cmd:"" help:"Remove sandboxes with their files."`
 	Events    eventsCmd    `cmd:"" help:"Tell starts and ends of sandboxes as they happen."`
+	Diff      diffCmd      `cmd:"" help:"Show what a sandbox holds back, first what would run later."`
+	Apply     applyCmd     `cmd:"" help:"Bring what a sandbox holds back to the host."`
+	Discard   discardCmd   `cmd:"" help:"Throw away what a sandbox holds back."`
+	Undo      undoCmd      `cmd:"" help:"Take back what was applied last."`
 	Supervise superviseCmd `cmd:"" hidden:""`
 	Volume    volumeCmd    `cmd:"" help:"List, make and remove volumes."`
 	imageVerbs

@@ -213,6 +213,7 @@ func printAdvice(err error) {
 		hint("sbx doctor tells what is missing and what mends it")
 	}
 	printStateAdvice(err)
+	printReviewAdvice(err)
 	printPortAdvice(err)
 	if errors.As(err, new(*sandbox.NoBuiltinError)) {
 		hint("make build puts both programs in one folder, make install too")

@@ -1,0 +1,289 @@
+package main
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"sbx/host"
+	"sbx/review"
+	"sbx/sandbox"
+	"sbx/state"
+)
+
+// This file is what the verbs diff, apply, discard and undo share.
+
+// heldBack is a sandbox with what it holds back, open.
+type heldBack struct {
+	store  *state.Store
+	record *state.Record
+	set    *review.Set
+	// paths are what the command line names beside the sandbox.
+	paths []string
+	// base is where relative paths count from.
+	base string
+}
+
+// capturesOf is the folder with the captures of a sandbox.
+func capturesOf(store *state.Store, name string) string {
+	return filepath.Join(store.Upper(name), "captures")
+}
+
+// journalsOf are those of the caller's applies.
+func journalsOf(store *state.Store) review.Journals {
+	return review.Journals(filepath.Join(store.State, "applied"))
+}
+
+// openHeld opens the sandbox that the first word names or, where none is called so, the last one that holds
+// back changes to the folder that the caller is in. What was interrupted is put right first.
+func openHeld(args []string) (*heldBack, error) {
+	store, err := ownStore()
+	if err != nil {
+		return nil, err
+	}
+	if err := recoverApplies(store); err != nil {
+		return nil, err
+	}
+	if len(args) > 0 {
+		record, left, err := store.Get(args[0])
+		if left != nil {
+			printLeft(*left)
+		}
+		if err == nil {
+			h, err := openSandbox(store, record, args[1:])
+			if err == nil && len(h.set.Folders()) == 0 {
+				err = &nothingHeldError{record.Name}
+			}
+			return h, err
+		}
+		if !isMissing(err) {
+			return nil, err
+		}
+	}
+	return lastHeld(store, args)
+}
+
+// recoverApplies finishes, or takes back, applies that were killed.
+func recoverApplies(store *state.Store) error {
+	journals := journalsOf(store)
+	if _, err := os.Stat(string(journals)); errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	lock, err := journals.Lock()
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	list, err := journals.Recover()
+	for _, r := range list {
+		printRecovered(r)
+	}
+	return err
+}
+
+func openSandbox(store *state.Store, record *state.Record, paths []string) (*heldBack, error) {
+	at, err := findPlace()
+	if err != nil {
+		return nil, err
+	}
+	set, err := review.Open(capturesOf(store, record.Name))
+	if err != nil {
+		return nil, err
+	}
+	set.Live = record.Status() != state.Exited
+	set.Foreign = sandbox.OpenForeign
+	set.Path = foldersOnPath(at.cwd)
+	return &heldBack{store, record, set, paths, at.cwd}, nil
+}
+
+// foldersOnPath are those of PATH, resolved: what is in them is executed by its bare name.
+func foldersOnPath(cwd string) []string {
+	var list []string
+	for _, dir := range filepath.SplitList(os.Getenv("PATH")) {
+		if !filepath.IsAbs(dir) {
+			dir = filepath.Join(cwd, dir)
+		}
+		list = append(list, filepath.Clean(dir))
+		if real, err := filepath.EvalSymlinks(dir); err == nil {
+			list = append(list, real)
+		}
+	}
+	return list
+}
+
+// lastHeld finds the youngest sandbox that holds back changes where the caller is.
+func lastHeld(store *state.Store, paths []string) (*heldBack, error) {
+	at, err := findPlace()
+	if err != nil {
+		return nil, err
+	}
+	list, left, _ := store.List()
+	for _, l := range left {
+		printLeft(l)
+	}
+	for _, record := range list {
+		captures, err := review.Captures(capturesOf(store, record.Name))
+		here := func(c *review.Capture) bool {
+			return host.Within(at.cwd, c.Folder) || host.Within(c.Folder, at.cwd) || host.Within(at.project.Dir, c.Folder)
+		}
+		if err != nil || !slices.ContainsFunc(captures, here) {
+			continue
+		}
+		h, err := openSandbox(store, record, paths)
+		if err != nil {
+			return nil, err
+		}
+		changes, err := h.set.Changes()
+		if err == nil && len(changes) > 0 {
+			return h, nil
+		}
+		h.set.Close()
+		if err != nil {
+			return nil, err
+		}
+	}
+	return nil, &nothingHeldError{}
+}
+
+// nothingHeldError is the lack of anything to review.
+type nothingHeldError struct{ name string }
+
+func (e *nothingHeldError) Error() string {
+	if e.name == "" {
+		return "no sandbox holds back changes to this folder"
+	}
+	return e.name + " holds nothing back"
+}
+
+// changes are those that the paths choose, or all. A path that chooses none is an error.
+func (h *heldBack) changes() ([]*review.Change, error) {
+	all, err := h.set.Changes()
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range h.paths {
+		if !slices.ContainsFunc(all, func(c *review.Change) bool { return h.matches(c, p) }) {
+			return nil, &sandbox.UsageError{Problem: "there is no change at " + p, Hint: "sbx diff --name-only " + h.record.Name + " lists them all"}
+		}
+	}
+	return slices.DeleteFunc(all, func(c *review.Change) bool {
+		return len(h.paths) > 0 && !slices.ContainsFunc(h.paths, func(p string) bool { return h.matches(c, p) })
+	}), nil
+}
+
+// matches takes a path as from the working folder, and as from the top of the captured one, as the list of
+// changes shows it.
+func (h *heldBack) matches(c *review.Change, p string) bool {
+	return c.Matches(h.base, []string{p}) || !filepath.IsAbs(p) && !strings.HasPrefix(p, "..") && c.Matches(c.Folder(), []string{p})
+}
+
+func (h *heldBack) named(c *review.Change) bool {
+	return c.Named(h.base, h.paths) || c.Named(c.Folder(), slices.DeleteFunc(slices.Clone(h.paths), filepath.IsAbs))
+}
+
+// applicable are the changes that an apply takes by itself: not what can never be applied, and what runs
+// later only where it is named.
+func (h *heldBack) applicable(all []*review.Change) (chosen, later, refused []*review.Change) {
+	for _, c := range all {
+		switch {
+		case c.Refused != "":
+			refused = append(refused, c)
+		case c.Inner:
+		case c.Later != "" && !h.named(c):
+			later = append(later, c)
+		default:
+			chosen = append(chosen, c)
+		}
+	}
+	return chosen, later, refused
+}
+
+// apply brings changes to the host.
+func (h *heldBack) apply(chosen []*review.Change, overwrite bool) error {
+	journals := journalsOf(h.store)
+	lock, err := journals.Lock()
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	if _, err := journals.Recover(); err != nil {
+		return err
+	}
+	return journals.Apply(h.set, chosen, review.ApplyOptions{Sandbox: h.record.Name, Overwrite: overwrite})
+}
+
+// release removes a sandbox that was kept for its review alone, which is over.
+func (h *heldBack) release() error {
+	h.set.Close()
+	if h.record.Kept || h.set.Live {
+		return nil
+	}
+	folder, err := h.store.Open(h.record.Name)
+	if isMissing(err) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer folder.Close()
+	if err := folder.LockPatiently(); err != nil {
+		return err
+	}
+	return folder.Remove(sandbox.RemoveForeign)
+}
+
+// summary is what the end of a run says of a sandbox in review; nil where it holds nothing back.
+func summary(store *state.Store, name string) (*tally, error) {
+	record, _, err := store.Get(name)
+	if err != nil {
+		return nil, err
+	}
+	h, err := openSandbox(store, record, nil)
+	if err != nil {
+		return nil, err
+	}
+	defer h.set.Close()
+	all, err := h.set.Changes()
+	if err != nil || len(all) == 0 {
+		return nil, err
+	}
+	t := count(all)
+	return &t, nil
+}
+
+// applyIfClean applies all that a sandbox holds back, if none of it runs later, is in conflict, or cannot be
+// applied; else it changes nothing. applied is also true where there is nothing to apply.
+func applyIfClean(store *state.Store, name string) (applied bool, err error) {
+	if err := recoverApplies(store); err != nil {
+		return false, err
+	}
+	record, _, err := store.Get(name)
+	if err != nil {
+		return false, err
+	}
+	h, err := openSandbox(store, record, nil)
+	if err != nil {
+		return false, err
+	}
+	defer h.set.Close()
+	all, err := h.set.Changes()
+	if err != nil {
+		return false, err
+	}
+	if unclean := slices.DeleteFunc(slices.Clone(all), func(c *review.Change) bool {
+		return c.Later == "" && c.Conflict == "" && c.Refused == ""
+	}); len(unclean) > 0 {
+		printUnclean(name, unclean)
+		return false, nil
+	}
+	chosen, _, _ := h.applicable(all)
+	if len(chosen) > 0 {
+		if err := h.apply(chosen, false); err != nil {
+			return false, err
+		}
+		printApplied(name, chosen, nil)
+	}
+	return true, h.release()
+}
