@@ -112,9 +112,13 @@ func parts(pkgs []string, o options) []part {
 		filter = []string{"-test.run=" + o.run}
 	}
 	if want("unit") {
+		var env []string
+		if o.all {
+			env = []string{"SBX_TEST_LONG=1"}
+		}
 		for _, pkg := range pkgs {
 			args := append([]string{stage + "/bin/" + testBinary(pkg), "-test.v", "-test.timeout=10m"}, filter...)
-			ps = append(ps, part{name: "unit " + pkg, user: withIDs, dir: pkg, args: args})
+			ps = append(ps, part{name: "unit " + pkg, user: withIDs, dir: pkg, args: args, env: env})
 			if pkg == "userns" || pkg == "sandbox" {
 				ps = append(ps,
 					part{name: "unit " + pkg + " (no sub-ids)", user: noSubIDs, dir: pkg, args: args},
