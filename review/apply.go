@@ -396,6 +396,7 @@ func (j Journals) finish(jr *journal) error {
 		return err
 	}
 	step()
+	j.refresh(jr)
 	j.trim(jr.plan.Folders)
 	return nil
 }
@@ -439,7 +440,7 @@ func (j *journal) settle() error {
 // which is then no conflict to them, and returns how it is by operation.
 func (j *journal) agreeToNow(ours func(i int, o *op, now *node) bool) ([]*node, error) {
 	now := make([]*node, len(j.plan.Ops))
-	agreed := make([]byPath[*node], len(j.plan.Folders))
+	agreed := make([]byPath[agreement], len(j.plan.Folders))
 	at := &spots{j: j}
 	defer at.close()
 	for i := range j.plan.Ops {
@@ -452,10 +453,10 @@ func (j *journal) agreeToNow(ours func(i int, o *op, now *node) bool) ([]*node, 
 			return nil, err
 		}
 		if agreed[o.Folder] == nil {
-			agreed[o.Folder] = byPath[*node]{}
+			agreed[o.Folder] = byPath[agreement]{}
 		}
 		if ours(i, o, now[i]) {
-			agreed[o.Folder][o.Path] = now[i]
+			agreed[o.Folder][o.Path] = agreement{now[i], o.Merged}
 		}
 	}
 	for i, dir := range j.plan.Captures {
@@ -468,4 +469,35 @@ func (j *journal) agreeToNow(ours func(i int, o *op, now *node) bool) ([]*node, 
 		}
 	}
 	return now, nil
+}
+
+// refresh tells the other journals of a folder which files have come back to what they left there: by an undo,
+// which moves the file itself, and so gives it a new ctime.
+func (j Journals) refresh(jr *journal) {
+	var d done
+	if readJSON(jr.dir, doneFile, &d) != nil {
+		return
+	}
+	now := map[string]*node{}
+	for i, o := range jr.plan.Ops {
+		now[filepath.Join(jr.plan.Folders[o.Folder], string(o.Path))] = d.Now[i]
+	}
+	names, _ := j.names()
+	for _, name := range names {
+		var d done
+		other, err := j.read(name)
+		if err != nil || name == jr.name || readJSON(other.dir, doneFile, &d) != nil || len(d.Now) != len(other.plan.Ops) {
+			continue
+		}
+		fresh := false
+		for i, o := range other.plan.Ops {
+			n, was := now[filepath.Join(other.plan.Folders[o.Folder], string(o.Path))], d.Now[i]
+			if n != nil && was != nil && was.alike(n) && !was.same(n) {
+				d.Now[i], fresh = n, true
+			}
+		}
+		if fresh {
+			writeJSON(other.dir, doneFile, &d)
+		}
+	}
 }

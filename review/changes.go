@@ -387,6 +387,8 @@ func (w *walker) sameKind(rel string, n node, old *node) error {
 		if c.Target == c.OldTarget {
 			return nil
 		}
+	case n.regular() && w.merged(rel, n, old):
+		return nil
 	case n.regular():
 		same, err := w.equal(rel, n, old)
 		if err != nil {
@@ -403,6 +405,12 @@ func (w *walker) sameKind(rel string, n node, old *node) error {
 	}
 	w.add(c)
 	return nil
+}
+
+// merged tells whether the host's file is what was made of just this file of the sandbox.
+func (w *walker) merged(rel string, n node, old *node) bool {
+	a, ok := w.agreed[raw(rel)]
+	return ok && a.Merged != nil && a.Merged.same(&n) && a.holds(old)
 }
 
 // equal tells whether the sandbox's file has the content of the host's.

@@ -88,6 +88,7 @@ func TestMerge(t *testing.T) {
 			p.must(p.locked().Apply(s, []*Change{c}, ApplyOptions{}))
 		}
 	}
+	p.expect("changed clash (conflict)", "changed ends (conflict)")
 	data, err := os.ReadFile(filepath.Join(p.dir, "text"))
 	if err != nil || !strings.Contains(string(data), "\nfive\n") || !strings.Contains(string(data), "\ntwentyfive\n") {
 		t.Errorf("merged: %v\n%s", err, data)
@@ -95,6 +96,25 @@ func TestMerge(t *testing.T) {
 	p.must(p.undo())
 	if data, _ := os.ReadFile(filepath.Join(p.dir, "text")); strings.Contains(string(data), "five\n6") || !strings.Contains(string(data), "twentyfive") {
 		t.Errorf("undone: %s", data)
+	}
+}
+
+// Applies are undone one after the other, though each undo moves files that an earlier apply had left.
+func TestUndoOneAfterTheOther(t *testing.T) {
+	p := newProject(t, Overlay, "echo 1 >file")
+	for range 4 {
+		p.sandbox("echo more >>file")
+		p.must(p.apply(nil))
+	}
+	for left := 4; left > 0; left-- {
+		a, err := p.journals.Last(func(a *Applied) bool { return !a.Undone })
+		if err != nil || a == nil {
+			t.Fatalf("%d applies left: %v, %v", left, a, err)
+		}
+		p.must(p.journals.Undo(a))
+		if data, _ := os.ReadFile(filepath.Join(p.dir, "file")); strings.Count(string(data), "more") != left-1 {
+			t.Errorf("%d applies left: %q", left-1, data)
+		}
 	}
 }
 

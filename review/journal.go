@@ -306,7 +306,7 @@ func (j Journals) Recover() ([]Recovered, error) {
 }
 
 func (j Journals) recover(jr *journal) (r Recovered, err error) {
-	r = Recovered{Sandbox: jr.plan.Sandbox, Undo: jr.plan.Undoes != ""}
+	r = Recovered{Sandbox: jr.plan.Sandbox, Undo: jr.plan.Back}
 	if len(jr.plan.Folders) > 0 {
 		r.Folder = jr.plan.Folders[0]
 	}

@@ -219,7 +219,7 @@ func (h *held) inHiddenGit(rel string, c *Change) string {
 			rest = rel
 		}
 		why := inGit(rest, c)
-		if rest == "HEAD" {
+		if rest == "HEAD" && path.Base(dir) != ".git" {
 			why = "makes its folder a repository of git"
 		}
 		if why != "" && h.either(dir, "objects") && h.either(dir, "refs") && h.either(dir, "HEAD") {

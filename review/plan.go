@@ -37,6 +37,9 @@ type op struct {
 	// Loose operations may find that they are not needed: a folder that is in use, or there already.
 	Loose bool `json:"loose,omitempty"`
 
+	// Merged is the sandbox's file that was merged into what comes.
+	Merged *node `json:"merged,omitempty"`
+
 	change *Change // what to stage from
 }
 
@@ -49,7 +52,9 @@ type plan struct {
 	Captures []string `json:"captures"`
 	// Undoes is the journal that this plan takes back.
 	Undoes string `json:"undoes,omitempty"`
-	Ops    []op   `json:"ops"`
+	// Back says that it takes back what was applied; else it brings it, or brings it again.
+	Back bool `json:"back,omitempty"`
+	Ops  []op `json:"ops"`
 }
 
 // ConflictError is what stands against an apply or an undo: the paths, with what the host did.
@@ -176,6 +181,9 @@ func (p *planner) comes(c *Change) error {
 	o := op{Do: opPut, Path: raw(c.Path), New: c.new, Target: raw(c.Target), Old: c.old}
 	if c.Kind == Replaced && c.old.folder() {
 		o.Old = nil // it has gone by then
+	}
+	if c.text != nil && !c.part {
+		o.Merged = c.new
 	}
 	if c.new.Nlink > 1 && c.new.regular() && c.text == nil {
 		key := [2]uint64{c.new.Dev, c.new.Ino}

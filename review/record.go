@@ -67,7 +67,7 @@ func (h *held) record() error {
 // baseOf looks at one file of the host, and keeps a copy of it where it is text.
 func (h *held) baseOf(c *Change, number int) (base, error) {
 	b := base{Node: *c.old, Changed: c.old.Ctime > h.Began.UnixNano() && !c.old.folder()}
-	if was, ok := h.agreed[raw(c.Path)]; ok && was != nil && was.same(c.old) {
+	if was, ok := h.agreed[raw(c.Path)]; ok && was.holds(c.old) {
 		b.Changed = false
 	}
 	if !c.old.regular() || c.old.Size > maxText || b.Changed {
@@ -107,19 +107,19 @@ func ignoreChanged(err error) error {
 }
 
 // agree notes how the host's files are after an apply, or the undo of one: what is there now is what the
-// user wanted there. nil is nothing.
-func (h *held) agree(now byPath[*node]) error {
+// user wanted there.
+func (h *held) agree(now byPath[agreement]) error {
 	if err := h.load(); err != nil {
 		return err
 	}
 	if h.agreed == nil {
-		h.agreed = byPath[*node]{}
+		h.agreed = byPath[agreement]{}
 	}
-	for name, n := range now {
-		if n != nil && n.folder() {
+	for name, a := range now {
+		if a.Now != nil && a.Now.folder() {
 			delete(h.agreed, name) // its ctime is that of the last name that came or went in it
 		} else {
-			h.agreed[name] = n
+			h.agreed[name] = a
 		}
 	}
 	return writeJSON(h.Dir, agreedFile, h.agreed)

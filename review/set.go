@@ -33,7 +33,7 @@ type held struct {
 	dev         uint64   // of the folder on the host
 	made        *listing // of a copy
 	bases       byPath[base]
-	agreed      byPath[*node]
+	agreed      byPath[agreement]
 	ask         sync.Mutex
 	peer        *peer
 	places      map[string]string // what the configuration of git names, by path
@@ -120,6 +120,18 @@ type base struct {
 	Copy string `json:"copy,omitempty"`
 }
 
+// agreement is how a file of the host is since something was applied there, or taken back: as its user wants
+// it. nil is nothing.
+type agreement struct {
+	Now *node `json:"now"`
+	// Merged is the sandbox's file that went into it: it is no change any more.
+	Merged *node `json:"merged,omitempty"`
+}
+
+func (a agreement) holds(n *node) bool {
+	return a.Now == nil && n == nil || a.Now != nil && n != nil && a.Now.same(n)
+}
+
 const (
 	agreedFile = "agreed.json"
 	shownFile  = "shown.json"
@@ -149,7 +161,7 @@ func (h *held) load() error {
 // known. n is what is there now, or nil.
 func (h *held) hostChanged(rel string, n *node) string {
 	if was, ok := h.agreed[raw(rel)]; ok {
-		if was == nil && n == nil || was != nil && n != nil && was.same(n) {
+		if was.holds(n) {
 			return ""
 		}
 		return "the host changed it since it was applied"

@@ -7,20 +7,20 @@ import (
 	"time"
 )
 
-// Applied is an apply, or an undo, that can be undone.
+// Applied is an apply that can be undone, or an undo that can be redone.
 type Applied struct {
 	Sandbox string
 	Folder  string
 	When    time.Time
-	// Undo says that it was itself an undo: to undo that does again what it took back.
-	Undo bool
+	// Undone says that it was taken back.
+	Undone bool
 	// Paths are those that it changed.
 	Paths []string
 
 	name string
 }
 
-// Last finds the last apply, or undo, of a sandbox, or with no name the last one in a folder. nil is none.
+// Last finds the last apply, or undo, that matches. nil is none.
 func (j Journals) Last(match func(a *Applied) bool) (*Applied, error) {
 	names, err := j.names()
 	if err != nil {
@@ -35,7 +35,7 @@ func (j Journals) Last(match func(a *Applied) bool) (*Applied, error) {
 		if err := readJSON(jr.dir, doneFile, &d); err != nil {
 			return nil, fmt.Errorf("reading the journal %s: %w", name, err)
 		}
-		a := &Applied{Sandbox: jr.plan.Sandbox, Folder: jr.plan.Folders[0], When: d.When, Undo: jr.plan.Undoes != "", name: name}
+		a := &Applied{Sandbox: jr.plan.Sandbox, Folder: jr.plan.Folders[0], When: d.When, Undone: jr.plan.Back, name: name}
 		for _, o := range jr.plan.Ops {
 			a.Paths = append(a.Paths, filepath.Join(jr.plan.Folders[o.Folder], string(o.Path)))
 		}
@@ -46,8 +46,8 @@ func (j Journals) Last(match func(a *Applied) bool) (*Applied, error) {
 	return nil, nil
 }
 
-// Undo takes an apply back: all of it or, where the host has changed any of it since, nothing, with a
-// *ConflictError. The caller holds the lock, and has called Recover.
+// Undo takes an apply back, or does it again where it was taken back: all of it or, where the host has changed
+// any of it since, nothing, with a *ConflictError. The caller holds the lock, and has called Recover.
 func (j Journals) Undo(a *Applied) error {
 	jr, err := j.read(a.name)
 	if err != nil {
@@ -67,7 +67,7 @@ func (j Journals) Undo(a *Applied) error {
 	if err := jr.unchanged(&d); err != nil {
 		return err
 	}
-	p := &plan{Sandbox: jr.plan.Sandbox, Folders: jr.plan.Folders, Captures: jr.plan.Captures, Undoes: a.name}
+	p := &plan{Sandbox: jr.plan.Sandbox, Folders: jr.plan.Folders, Captures: jr.plan.Captures, Undoes: a.name, Back: !jr.plan.Back}
 	for i := range slices.Backward(jr.plan.Ops) {
 		if back, ok := jr.plan.Ops[i].reverse(i, d.Now[i]); ok {
 			p.Ops = append(p.Ops, back)

@@ -549,7 +549,13 @@ func printPatchHead(out *screen, c *review.Change) {
 // printHunk shows some lines. What would act on a terminal, or show text in another order than it is read by
 // programs, is escaped and marked by a line of its own.
 func printHunk(out *screen, h review.Hunk) {
-	fmt.Fprintln(out, out.in(cyan, fmt.Sprintf("@@ -%d,%d +%d,%d @@", h.OldLine, h.OldCount, h.NewLine, h.NewCount)))
+	begin := func(line, count int) int { // of no lines: the one before
+		if count == 0 {
+			return line - 1
+		}
+		return line
+	}
+	fmt.Fprintln(out, out.in(cyan, fmt.Sprintf("@@ -%d,%d +%d,%d @@", begin(h.OldLine, h.OldCount), h.OldCount, begin(h.NewLine, h.NewCount), h.NewCount)))
 	for _, l := range h.Lines {
 		text, whole := strings.CutSuffix(l.Text, "\n")
 		shown := escapeLine(text)
@@ -617,10 +623,11 @@ func printDiscarded(name string, list []*review.Change) {
 }
 
 func printUndone(a *review.Applied) {
-	if a.Undo {
+	if a.Undone {
 		message("applied again what had been undone of %s: %s", a.Sandbox, several(uint64(len(a.Paths)), "path", "paths"))
 	} else {
 		message("took back what was applied of %s: %s", a.Sandbox, several(uint64(len(a.Paths)), "path", "paths"))
+		hint("sbx undo --redo %s does it again", a.Sandbox)
 	}
 }
 

@@ -6,10 +6,11 @@ import (
 )
 
 type undoCmd struct {
+	Redo bool   `help:"Do again what was undone last."`
 	Name string `arg:"" optional:"" help:"The sandbox whose last apply is meant. Without: the last apply here."`
 }
 
-// Run takes the last apply back; after an undo it does again what that took back.
+// Run takes the last apply back that has not been taken back.
 func (c *undoCmd) Run() error {
 	store, err := ownStore()
 	if err != nil {
@@ -29,16 +30,16 @@ func (c *undoCmd) Run() error {
 	}
 	defer lock.Close()
 	last, err := journals.Last(func(a *review.Applied) bool {
-		if c.Name != "" {
-			return a.Sandbox == c.Name
+		if a.Undone != c.Redo || c.Name != "" && a.Sandbox != c.Name {
+			return false
 		}
-		return host.Within(at.cwd, a.Folder) || host.Within(a.Folder, at.cwd)
+		return c.Name != "" || host.Within(at.cwd, a.Folder) || host.Within(a.Folder, at.cwd)
 	})
 	if err != nil {
 		return err
 	}
 	if last == nil {
-		return &nothingAppliedError{c.Name}
+		return &nothingAppliedError{c.Name, c.Redo}
 	}
 	done := progress("undoing")
 	err = journals.Undo(last)
@@ -51,11 +52,23 @@ func (c *undoCmd) Run() error {
 }
 
 // nothingAppliedError is the lack of an apply to undo.
-type nothingAppliedError struct{ name string }
+type nothingAppliedError struct {
+	name string
+	redo bool
+}
 
 func (e *nothingAppliedError) Error() string {
-	if e.name == "" {
-		return "nothing that was applied to this folder can be undone"
+	what := "nothing that was applied"
+	if e.redo {
+		what = "nothing that was undone"
 	}
-	return "nothing that was applied from " + e.name + " can be undone"
+	if e.name == "" {
+		what += " here"
+	} else {
+		what += " of " + e.name
+	}
+	if e.redo {
+		return what + " can be done again"
+	}
+	return what + " can be undone"
 }
