@@ -81,13 +81,23 @@ func TestParseManifest(t *testing.T) {
 }
 
 func FuzzParseManifest(f *testing.F) {
-	f.Add([]byte(`{"schemaVersion":2,"config":{"digest":"x"},"layers":[{}]}`))
+	for _, seed := range []string{
+		`{"schemaVersion":2,"config":{"digest":"x"},"layers":[{}]}`,
+		`{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[{"digest":"x","platform":{"os":"linux","architecture":"amd64"}}]}`,
+		`{"schemaVersion":2,"config":{"digest":"sha256:` + strings.Repeat("0", 64) + `","size":1},"layers":[{"digest":"sha256:` + strings.Repeat("1", 64) + `","size":9,"urls":["file:///etc/passwd"]}],
+		"rootfs":{"type":"layers","diff_ids":["sha256:` + strings.Repeat("2", 64) + `"]},"os":"linux","config.User":"-1"}`,
+		`{"config":{"User":"0:0:0","Env":["A","=B","LD_PRELOAD=x"],"WorkingDir":"/proc/self/fd/7","Volumes":{"/":{}}},"rootfs":{"diff_ids":null}}`,
+	} {
+		f.Add([]byte(seed))
+	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		m, err := ParseManifest(data)
 		if err == nil && !IsDigest(m.Config.Digest) {
 			t.Errorf("a manifest with the configuration %q", m.Config.Digest)
 		}
 		NewImage(Record{}, data, data)
+		IsIndex(data)
+		ParseIndex(data)
 	})
 }
 

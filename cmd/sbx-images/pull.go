@@ -64,7 +64,7 @@ func (l *layout) pull(ctx context.Context, ref images.Ref, storeWillDo bool) (*i
 		if err == nil {
 			err = p.Complete(ctx, img)
 		}
-		if missing := new(images.NotFoundError); !errors.As(err, &missing) {
+		if !errors.As(err, new(*images.NotFoundError)) && !errors.As(err, new(*images.DamagedError)) {
 			return img, err
 		}
 	}

@@ -78,10 +78,19 @@ func (t *intake) take(r io.Reader, check string) (*blob, error) {
 
 type onlyWriter struct{ io.Writer }
 
-// keep moves a blob to its place in the store.
+// keep moves a blob to its place in the store, once it is on the disk: nobody looks at its content again
+// before it is used.
 func (t *intake) keep(b *blob) error {
 	if t.store.HasBlob(b.digest) {
 		return nil
+	}
+	f, err := os.Open(b.path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := f.Sync(); err != nil {
+		return fmt.Errorf("storing a blob: %w", err)
 	}
 	return os.Rename(b.path, t.store.Blob(b.digest))
 }

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -23,7 +24,7 @@ import (
 var alone = Options{MaxBytes: 1 << 30, MaxEntries: 1 << 20, SingleID: true}
 
 // layerOf writes a tar of these headers; a regular file's content is its name.
-func layerOf(t *testing.T, headers ...tar.Header) []byte {
+func layerOf(t testing.TB, headers ...tar.Header) []byte {
 	t.Helper()
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
@@ -148,6 +149,9 @@ func TestUnpack(t *testing.T) {
 		{"whiteout of the parent", []tar.Header{reg(".wh...")}, nil, "hides no name"},
 		{"whiteout through a link", []tar.Header{sym("a", ".."), reg("a/.wh.victim")}, nil, ""},
 		{"aufs", []tar.Header{dir(".wh..wh.plnk"), reg(".wh..wh.aufs")}, nil, ""},
+		{"name of 4096 bytes", []tar.Header{reg(strings.Repeat("n", 4096))}, nil, "name too long"},
+		{"longer than a path can be", []tar.Header{reg(strings.Repeat(strings.Repeat("n", 255)+"/", 17) + "nn")}, nil, "name too long"},
+		{"not UTF-8", []tar.Header{reg("odd \xff\xfe")}, []string{"odd \xff\xfe"}, ""},
 		{"devices", []tar.Header{char, forged}, nil, ""},
 		{"forged opaque", []tar.Header{xattr}, []string{"d/"}, ""},
 	} {
@@ -269,13 +273,30 @@ func TestNastyLayers(t *testing.T) {
 }
 
 func FuzzUnpack(f *testing.F) {
-	f.Add([]byte{})
+	deep := reg(strings.Repeat("d/", 1000) + "f")
+	long := reg(strings.Repeat("n", 4096))
+	odd := reg("odd \xff\xfe")
+	odd.PAXRecords = map[string]string{"SCHILY.xattr.user.mine": "1", "SCHILY.xattr.user.overlay.opaque": "y"}
+	for _, headers := range [][]tar.Header{
+		{dir("a"), reg("a/b"), sym("c", "a/b"), hard("d", "a/b"), {Typeflag: tar.TypeFifo, Name: "p"}},
+		{sym("a", "../folder"), reg("a/x"), dir("a"), reg("../victim"), hard("h", "../victim")},
+		{reg("a/b"), reg(".wh.a"), reg("a/.wh..wh..opq"), reg("d/.wh.b"), dir("d/b")},
+		{{Typeflag: tar.TypeChar, Name: "null", Devmajor: 1, Devminor: 3}, {Typeflag: tar.TypeChar, Name: "forged"}, odd, long, deep},
+	} {
+		data := layerOf(f, headers...)
+		f.Add(data)
+		var b bytes.Buffer
+		w := gzip.NewWriter(&b)
+		w.Write(data)
+		w.Close()
+		f.Add(b.Bytes())
+	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		r, err := Open(bytes.NewReader(data))
 		if err != nil {
 			return
 		}
-		root := t.TempDir()
-		Unpack(&counter{from: r, left: 1 << 20, max: 1 << 20}, root, Options{MaxBytes: 1 << 20, MaxEntries: 100, SingleID: true})
+		data, _ = io.ReadAll(io.LimitReader(r, 1<<20))
+		unpackIn(t, data)
 	})
 }

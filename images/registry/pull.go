@@ -242,6 +242,11 @@ func (p *Puller) download(ctx context.Context, s *source, d images.Descriptor, l
 		}
 		return err
 	}
+	if _, alone := out.(ignored); alone { // no fresh tree will bring it to the disk with it
+		if err := file.Sync(); err != nil {
+			return fmt.Errorf("storing the layer: %w", err)
+		}
+	}
 	return os.Rename(path, p.Store.Blob(d.Digest))
 }
 

@@ -147,7 +147,7 @@ func withLayer(ts *testscript.TestScript, img v1.Image, spec string) v1.Image {
 
 // layerTar makes the tar of a layer from lines: `dir PATH [MODE [UID GID]]`, `file PATH CONTENT...`, `mode PATH MODE UID GID
 // CONTENT...` for a file, `link PATH TARGET`, `hard PATH TARGET`, `char PATH MAJOR MINOR`, `fifo PATH`, `host PATH` for a
-// program of this machine with its libraries.
+// program of this machine with its libraries, `many DIR N` for N empty files.
 func layerTar(ts *testscript.TestScript, spec string) []byte {
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
@@ -158,6 +158,10 @@ func layerTar(ts *testscript.TestScript, spec string) []byte {
 		}
 		if f[0] == "host" {
 			addHost(ts, w, f[1])
+			continue
+		}
+		if f[0] == "many" {
+			addMany(ts, w, f[1], f[2])
 			continue
 		}
 		h, content := header(ts, f)
@@ -204,6 +208,16 @@ func header(ts *testscript.TestScript, f []string) (*tar.Header, []byte) {
 	}
 	h.Size = int64(len(content))
 	return h, content
+}
+
+// addMany adds empty files, a thousand to a folder.
+func addMany(ts *testscript.TestScript, w *tar.Writer, dir, count string) {
+	n, err := strconv.Atoi(count)
+	ts.Check(err)
+	for i := range n {
+		name := fmt.Sprintf("%s/%d/%d", dir[1:], i/1000, i)
+		ts.Check(w.WriteHeader(&tar.Header{Name: name, Mode: 0o644, ModTime: time.Unix(1700000000, 0)}))
+	}
 }
 
 // addHost adds a program of this machine and the libraries that ldd(1) names.

@@ -86,7 +86,15 @@ func testAll(o options) (gotest.Count, error) {
 		}
 		fmt.Printf("%-28s %7.1f s\n", s.name, time.Since(began).Seconds())
 	}
-	for _, p := range parts(pkgs, o) {
+	all := parts(pkgs, o)
+	if o.all && o.run == "" && (o.only == "" || o.only == "unit") {
+		fuzz, err := fuzzing(dir, pkgs)
+		if err != nil {
+			return total, err
+		}
+		all = append(all, fuzz...)
+	}
+	for _, p := range all {
 		total.Add(p.run(allowed))
 	}
 	if o.only == "guest" || o.only == "" {
@@ -131,7 +139,7 @@ func parts(pkgs []string, o options) []part {
 			ps = append(ps, scripts("scripts as "+user, user, "TestScripts/("+o.run+")", o.all))
 		}
 		if o.run == "" {
-			fuse := scripts("scripts, fuse-overlayfs", withIDs, "TestScripts/image_(config|ids|layers|links_out|shell|upper)$", o.all)
+			fuse := scripts("scripts, fuse-overlayfs", withIDs, "TestScripts/image_", o.all)
 			fuse.env = append(fuse.env, "SBX_TEST_DRIVER=fuse-overlayfs")
 			ps = append(ps, fuse)
 		}
@@ -143,6 +151,31 @@ func parts(pkgs []string, o options) []part {
 		ps = append(ps, scripts("real input", withIDs, "TestReal/("+o.run+")", o.all))
 	}
 	return ps
+}
+
+// fuzzing runs each fuzz target for a minute. Its binaries are built once more, for what tells a fuzzer where an
+// input went.
+func fuzzing(dir string, pkgs []string) (ps []part, err error) {
+	for _, pkg := range pkgs {
+		out, err := exec.Command(filepath.Join(dir, testBinary(pkg)), "-test.list=^Fuzz").Output()
+		if err != nil {
+			return nil, fmt.Errorf("listing the fuzz targets of %s: %w", pkg, err)
+		}
+		targets := strings.Fields(string(out))
+		if len(targets) == 0 {
+			continue
+		}
+		binary := filepath.Join(dir, testBinary(pkg)+".fuzz")
+		if err := goRun("test", "-c", "-trimpath", "-fuzz=^Fuzz", "-o", binary, "./"+pkg); err != nil {
+			return nil, err
+		}
+		for _, target := range targets {
+			ps = append(ps, part{name: "fuzz " + target, user: withIDs, dir: pkg, args: []string{
+				stage + "/bin/" + filepath.Base(binary), "-test.v", "-test.run=^$", "-test.fuzz=^" + target + "$", "-test.fuzztime=1m",
+				"-test.fuzzminimizetime=20x", "-test.parallel=1", "-test.fuzzcachedir=/tmp/" + withIDs + "-fuzz"}})
+		}
+	}
+	return ps, setup("stage", dir, goEnv("GOMODCACHE"))
 }
 
 func scripts(name, user, run string, all bool) part {
