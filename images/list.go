@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -162,8 +161,8 @@ func (s *Store) Discard(ctx context.Context, g Garbage, remove func(path string)
 	}
 	path := g.path
 	if g.What == "layer" {
-		path = filepath.Join(s.Tmp(), "gone-"+strings.ReplaceAll(filepath.Base(g.path), "/", ""))
-		if err := os.Rename(g.path, path); err != nil {
+		var err error
+		if path, err = s.setAside(g.path); err != nil {
 			return err
 		}
 	}

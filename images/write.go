@@ -157,11 +157,20 @@ func (s *Store) File(dir, layout string, meta *Meta) error {
 	}
 	path := filepath.Join(s.Layout(layout), LayerName(meta.DiffID))
 	if exists(path) { // of an earlier boot: Remnants will find it
-		if err := os.Rename(path, filepath.Join(s.Tmp(), "gone-"+layout+"-"+filepath.Base(path))); err != nil {
+		if _, err := s.setAside(path); err != nil {
 			return fmt.Errorf("replacing a layer that the disk may have lost: %w", err)
 		}
 	}
 	return os.Rename(dir, path)
+}
+
+// setAside takes a tree from its place in one step, to where Remnants finds it should nobody remove it.
+func (s *Store) setAside(path string) (string, error) {
+	dir, err := os.MkdirTemp(s.Tmp(), "gone-")
+	if err == nil {
+		err = os.Rename(path, filepath.Join(dir, TreeName))
+	}
+	return dir, err
 }
 
 func (s *Store) record(dir string, meta *Meta) error {
