@@ -62,10 +62,12 @@ type imageBuilder struct {
 	scratch map[string]string
 }
 
-// overlaySteps build a root of layers and enter it.
-func (r *Root) overlaySteps() []userns.Step {
+// overlaySteps build a root of layers and enter it. The first make what every such root begins with.
+func (r *Root) overlaySteps() (first, rest []userns.Step) {
 	b := r.newBuilder()
+	b.steps = make([]userns.Step, 0, stepsPerEntry*(len(r.Entries)+8))
 	b.begin()
+	n := len(b.steps)
 	if r.Resize > 0 {
 		b.add(userns.ReconfigureFilesystem("limiting what is in memory", rootSlot, userns.MountOption{Key: "size", Value: decimal(r.Resize)})...)
 	}
@@ -75,7 +77,7 @@ func (r *Root) overlaySteps() []userns.Step {
 		b.entry(&r.Entries[i])
 	}
 	b.enterOverlay()
-	return b.steps
+	return b.steps[:n:n], b.steps[n:]
 }
 
 // prepareLayer makes the sandbox's own layer, and the folders in memory: all that has to be there before

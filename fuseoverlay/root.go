@@ -141,7 +141,7 @@ type builder struct {
 // the old root; after them the working folder is the new one.
 func (r *Root) Steps() (first, rest []userns.Step) {
 	if r.Overlay != nil {
-		return nil, r.overlaySteps()
+		return r.overlaySteps()
 	}
 	b := r.newBuilder()
 	b.steps = make([]userns.Step, 0, stepsPerEntry*(len(r.Entries)+4))

@@ -3,6 +3,7 @@ package sandbox
 import (
 	"os/signal"
 
+	"sbx/fuseoverlay"
 	"sbx/profiles"
 	"sbx/userns"
 )
@@ -13,13 +14,17 @@ type Prepared struct {
 	signals *caller
 }
 
-// Prepare begins to make the usual sandbox, one on the host's root for the caller's own user without a
-// network, and to catch signals, while the caller still finds out the rest. Start takes it, or makes
-// another sandbox anew.
-func Prepare(streams Streams) *Prepared {
+// Prepare begins to make the usual sandbox, without a network, and to catch signals, while the caller still
+// finds out the rest: one on the host's root for the caller's own user or, onImage, one on layers for root.
+// Start takes it, or makes another sandbox anew.
+func Prepare(streams Streams, onImage bool) *Prepared {
+	likely := likelyBeginning
+	if onImage {
+		likely = likelyOnImage
+	}
 	usual := &Spec{Network: profiles.NetNone, Level: Level{Name: profiles.LevelFull, Require: profiles.LevelNone}}
 	return &Prepared{
-		first: userns.Prepare(namespaces(usual), func() (userns.Beginning, error) { return likelyBeginning(usual) },
+		first: userns.Prepare(namespaces(usual), func() (userns.Beginning, error) { return likely(usual) },
 			streams.Stdin, streams.Stdout, streams.Stderr),
 		signals: catchSignals(),
 	}
@@ -37,6 +42,20 @@ func likelyBeginning(usual *Spec) (userns.Beginning, error) {
 	if err := firstEntries(homeInside(usual, account), account, "").finish(usual, account); err != nil {
 		return userns.Beginning{}, err
 	}
+	first, _ := usual.Root.Steps()
+	return userns.Beginning{Steps: beginning(usual, first, 0), Maps: usual.IDs.Maps}, nil
+}
+
+// likelyOnImage is how the plan of the usual sandbox on an image begins.
+func likelyOnImage(usual *Spec) (userns.Beginning, error) {
+	account, err := Caller()
+	if err != nil {
+		return userns.Beginning{}, err
+	}
+	if err := resolveIDs(usual, account, profiles.User{Kind: profiles.UserRoot}, profiles.GroupsDrop); err != nil {
+		return userns.Beginning{}, err
+	}
+	usual.Root = fuseoverlay.Root{Size: memoryShare(), Inodes: inodeCap, Overlay: &fuseoverlay.Overlay{}}
 	first, _ := usual.Root.Steps()
 	return userns.Beginning{Steps: beginning(usual, first, 0), Maps: usual.IDs.Maps}, nil
 }

@@ -106,10 +106,10 @@ func askOnTerminal(prepared *sandbox.Prepared) asker {
 			}
 			switch strings.ToLower(strings.TrimSpace(line)) {
 			case "y", "yes":
-				*prepared = *sandbox.Prepare(ownStreams)
+				*prepared = *sandbox.Prepare(ownStreams, false)
 				return answerYes, nil
 			case "d", "default":
-				*prepared = *sandbox.Prepare(ownStreams)
+				*prepared = *sandbox.Prepare(ownStreams, false)
 				return answerDefault, nil
 			case "n", "no":
 				return answerNo, nil

@@ -99,9 +99,25 @@ func run(args []string) int {
 // parse the command line and the profiles, where the verb is one that will want it; else it is nil.
 func prepare(args []string) *sandbox.Prepared {
 	if len(args) > 0 && (args[0] == "run" || args[0] == "shell") {
-		return sandbox.Prepare(ownStreams)
+		return sandbox.Prepare(ownStreams, wantsImage(args))
 	}
 	return nil
+}
+
+// wantsImage guesses from an unparsed command line whether it is about an image. A wrong guess costs time alone.
+func wantsImage(args []string) bool {
+	for i, arg := range args[1:] {
+		before := args[i]
+		switch {
+		case arg == "--":
+			return false
+		case strings.HasPrefix(arg, "-i"), strings.HasPrefix(arg, "--image"), strings.HasPrefix(arg, "--rootfs"):
+			return true
+		case args[0] == "shell" && !strings.HasPrefix(arg, "-") && (!strings.HasPrefix(before, "-") || strings.Contains(before, "=")):
+			return true
+		}
+	}
+	return false
 }
 
 func newParser(args []string) (*kong.Kong, error) {
