@@ -74,13 +74,15 @@ const unshareHarmless = unix.CLONE_VM | unix.CLONE_FS | unix.CLONE_FILES | unix.
 	unix.CLONE_THREAD | unix.CLONE_SYSVSEM
 
 // policies are the values of `[harden] seccomp`, in the order in which they are told.
-var policies = []struct {
-	name string
-	make func() Policy
-}{
+var policies = []policyMaker{
 	{"default", Default},
 	{"strict", Strict},
 	{"off", Off},
+}
+
+type policyMaker struct {
+	name string
+	make func() Policy
 }
 
 // PolicyNames are the values that `[harden] seccomp` knows.

@@ -2,6 +2,7 @@ package harden
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -143,4 +144,31 @@ type UnknownPolicyError struct{ Name string }
 
 func (e *UnknownPolicyError) Error() string {
 	return fmt.Sprintf("no seccomp policy %q: there are %s", e.Name, strings.Join(PolicyNames(), ", "))
+}
+
+// allowing is the policy with more calls that pass, where no condition of its own on their arguments refuses them.
+func (p Policy) allowing(names []string) (Policy, error) {
+	for _, name := range names {
+		switch _, known := slices.BinarySearchFunc(syscalls, name, func(r syscallRow, name string) int { return strings.Compare(r.name, name) }); {
+		case name == "clone3":
+			return p, &SyscallError{name, "no filter can see what namespaces it makes"}
+		case !known:
+			return p, &SyscallError{name, "no system call of this name is known"}
+		}
+	}
+	last := len(p.Rules) - 1
+	p.Rules = slices.Insert(slices.Clone(p.Rules), last, Rule{Action: Allow, Syscalls: names})
+	return p, nil
+}
+
+// A SyscallError is a name for `[harden] syscalls` that cannot be added.
+type SyscallError struct{ Name, Why string }
+
+func (e *SyscallError) Error() string { return fmt.Sprintf("the system call %q: %s", e.Name, e.Why) }
+
+// nested is the policy for a sandbox that may make namespaces of its own: with them go the mount API, entering
+// them, and names of a host. clone3 stays ENOSYS, since a filter cannot read its flags.
+func (p Policy) nested() Policy {
+	own := slices.Concat([]string{"clone", "unshare", "setns", "sethostname", "setdomainname"}, mountCalls)
+	return p.With(Rule{Action: Allow, Syscalls: own})
 }

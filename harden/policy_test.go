@@ -1,6 +1,10 @@
 package harden
 
-import "testing"
+import (
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
 
 func TestRefusesKeyrings(t *testing.T) {
 	allowKeyctl := Rule{Syscalls: []string{"keyctl"}, When: []Condition{ArgIs(0, 0)}}
@@ -49,5 +53,47 @@ func TestEveryCallIsJudged(t *testing.T) {
 	}
 	for name := range in {
 		t.Errorf("%s is no system call of the table", name)
+	}
+}
+
+// What a profile adds passes, and what the policy refuses by arguments stays refused.
+func TestProgramFor(t *testing.T) {
+	const user = unix.CLONE_NEWUSER
+	for _, c := range []struct {
+		nested bool
+		add    []string
+		call   call
+		want   Action
+	}{
+		{false, nil, call{nr: unix.SYS_KCMP}, EPERM},
+		{false, []string{"kcmp"}, call{nr: unix.SYS_KCMP}, Allow},
+		{false, []string{"kcmp"}, call{nr: unix.SYS_BPF}, EPERM},
+		{false, []string{"ioctl"}, call{nr: unix.SYS_IOCTL, args: [6]uint64{0, unix.TIOCSTI}}, EPERM},
+		{false, []string{"clone", "unshare"}, call{nr: unix.SYS_UNSHARE, args: [6]uint64{user}}, EPERM},
+		{true, nil, call{nr: unix.SYS_UNSHARE, args: [6]uint64{user}}, Allow},
+		{true, nil, call{nr: unix.SYS_CLONE, args: [6]uint64{user}}, Allow},
+		{true, nil, call{nr: unix.SYS_MOUNT}, Allow},
+		{true, nil, call{nr: unix.SYS_CLONE3}, ENOSYS},
+		{true, nil, call{nr: unix.SYS_KEYCTL}, EPERM},
+		{true, nil, call{nr: unix.SYS_OPEN_BY_HANDLE_AT}, EPERM},
+		{true, nil, call{nr: unix.SYS_IOCTL, args: [6]uint64{0, unix.TIOCSTI}}, EPERM},
+	} {
+		for _, policy := range []string{"default", "strict"} {
+			p, err := ProgramFor(policy, c.nested, c.add)
+			if err != nil {
+				t.Fatal(err)
+			}
+			target, _ := abiOf(HostArch())
+			c.call.audit = target.audit
+			got, err := interpret(p.Filter, c.call)
+			if err != nil || got.verdict != c.want.verdict() {
+				t.Errorf("%s, nested %v, with %v: %+v: %s, %v; want %s", policy, c.nested, c.add, c.call, answer(got.verdict), err, answer(c.want.verdict()))
+			}
+		}
+	}
+	for _, name := range []string{"clone3", "no_such_call"} {
+		if _, err := ProgramFor("default", false, []string{name}); err == nil {
+			t.Errorf("%s: no error", name)
+		}
 	}
 }

@@ -1,6 +1,10 @@
 package harden
 
-import "golang.org/x/sys/unix"
+import (
+	"slices"
+
+	"golang.org/x/sys/unix"
+)
 
 // A Program is a policy, compiled.
 type Program struct {
@@ -21,4 +25,25 @@ func ProgramNamed(name string) (Program, error) {
 		}
 	}
 	return Program{}, &UnknownPolicyError{name}
+}
+
+// ProgramFor is the policy of a name, with what a profile adds to it: namespaces of the sandbox's own, and further
+// calls by name. The error is an *UnknownPolicyError or a *SyscallError.
+func ProgramFor(name string, nested bool, calls []string) (Program, error) {
+	if !nested && len(calls) == 0 || name == "off" {
+		return ProgramNamed(name)
+	}
+	i := slices.IndexFunc(policies, func(p policyMaker) bool { return p.name == name })
+	if i < 0 {
+		return Program{}, &UnknownPolicyError{name}
+	}
+	policy, err := policies[i].make().allowing(calls)
+	if err != nil {
+		return Program{}, err
+	}
+	if nested {
+		policy = policy.nested()
+	}
+	filter, err := Compile(policy, HostArch())
+	return Program{name, filter, RefusesKeyrings(policy)}, err
 }

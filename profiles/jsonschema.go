@@ -111,8 +111,10 @@ func schemaOf[T any](parse parser[T]) schema {
 	case time.Duration:
 		return schema{"type": "string", "pattern": `^([0-9.]+(ns|us|µs|ms|s|m|h))+$`}
 	}
-	if _, err := parse(base{}, "no such value"); err == nil {
-		return schema{"type": "string"}
+	for _, other := range []string{"no such value", "no_such_value"} {
+		if _, err := parse(base{}, other); err == nil {
+			return schema{"type": "string"}
+		}
 	}
 	var some []string
 	for _, w := range wordsOfKeys {

@@ -88,7 +88,6 @@ func TestSeveralErrorsComeInOrder(t *testing.T) {
 func TestNotYetIsRefused(t *testing.T) {
 	for _, c := range []struct{ text, want string }{
 		{"[files]\nhome = 'kept'", `files.home = "kept" is not available in this version of sbx; name the folders`},
-		{"[harden]\nnested = true", `harden.nested = "true" is not available`},
 		{"[tasks.x]\nrun = 'a'\nfiles.home = 'kept'", `f.toml:3:14: files.home = "kept" is not`},
 		// what is wrong anyway is said first
 		{"[limits]\nmemory = '0'\n[files]\nhome = 'kept'", `f.toml:2:10: limits.memory: size "0" is not above zero`},
@@ -175,7 +174,7 @@ func TestValues(t *testing.T) {
 		{"network.allow", l("x.org:0"), ""}, {"network.allow", l("x.org:http"), ""}, {"network.allow", l("exämple.org"), ""}, {"network.allow", l(""), ""}, {"network.allow", l("@"), ""}, {"network.allow", l("fe80::1%eth0"), ""}, {"network.allow", l("-x.org"), ""}, {"network.allow", l("a..b"), ""},
 		{"network.mode", "join:a", "join:a"}, {"network.mode", "join:", ""}, {"network.mode", "join:../a", ""}, {"network.mode", "nonn", ""},
 		{"env.pass", l("CI"), "CI"}, {"env.pass", l("npm_*"), "npm_*"}, {"env.pass", l("*"), ""}, {"env.pass", l("a*b"), ""}, {"env.pass", l(""), ""}, {"env.pass", l("a\x00"), ""},
-		{"harden.cap_add", l("net_raw"), "CAP_NET_RAW"}, {"harden.cap_add", l("cap_SYS_admin"), "CAP_SYS_ADMIN"}, {"harden.cap_add", l("CAP_ALL"), ""}, {"harden.cap_add", l("NET_RAV"), ""},
+		{"harden.syscalls", l("io_uring_setup"), "io_uring_setup"}, {"harden.syscalls", l("Bpf"), ""}, {"harden.syscalls", l(""), ""}, {"harden.cap_add", l("net_raw"), "CAP_NET_RAW"}, {"harden.cap_add", l("cap_SYS_admin"), "CAP_SYS_ADMIN"}, {"harden.cap_add", l("CAP_ALL"), ""}, {"harden.cap_add", l("NET_RAV"), ""},
 		{"harden.require", "outer-proc", "outer-proc"}, {"harden.require", "best", ""}, {"harden.nested", "true", ""}, {"harden.nested", true, "true"},
 	} {
 		got, err := parsed(c.key, c.raw)

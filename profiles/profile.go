@@ -143,10 +143,12 @@ func (e Env) SetValues() map[string]string {
 // Harden is the table [harden].
 type Harden struct {
 	Seccomp Val[Seccomp]
-	CapAdd  List[string] // canonical: CAP_NET_ADMIN
-	CapDrop List[string]
-	Require Val[Level]
-	Nested  Val[bool]
+	// Syscalls are names that the filter lets pass as well.
+	Syscalls List[string]
+	CapAdd   List[string] // canonical: CAP_NET_ADMIN
+	CapDrop  List[string]
+	Require  Val[Level]
+	Nested   Val[bool]
 }
 
 // Task is one entry of [tasks]: a command line for the shell inside, and what

@@ -148,7 +148,7 @@ func (r *random) profile() string {
 		"limits.cpuset": r.quoted("0", "0-1", "1-2"), "limits.io_weight": r.pick("50", "100", "200"), "limits.io_read": r.quoted("1M", "2M"), "limits.io_write": r.quoted("1M", "2M"),
 		"limits.enforce": r.quoted("required", "best-effort"),
 		"env.pass":       r.some("CI", "LANG", "A_TOKEN", "A_*", "A_B_*", "A_B"), "env.set": "{ A_TOKEN = 'x' }",
-		"harden.seccomp": r.quoted("default", "strict", "off"), "harden.cap_add": r.some("NET_RAW", "SYS_ADMIN"), "harden.cap_drop": r.some("NET_RAW", "SYS_ADMIN"),
+		"harden.seccomp": r.quoted("default", "strict", "off"), "harden.syscalls": r.some("bpf", "io_uring_setup"), "harden.cap_add": r.some("NET_RAW", "SYS_ADMIN"), "harden.cap_drop": r.some("NET_RAW", "SYS_ADMIN"),
 		"harden.require": r.quoted("full", "single-id", "outer-proc", "unlimited", "none"), "harden.nested": r.pick("true", "false"),
 	}
 	keys := sortedNames(values)
@@ -211,6 +211,9 @@ func abilities(h house, p Profile) map[string]float64 {
 	}
 	out["seccomp"] = map[Seccomp]float64{SeccompOff: 2, SeccompDefault: 1}[p.Harden.Seccomp.V]
 	can("nested", p.Harden.Nested.V)
+	for _, c := range p.Harden.Syscalls.Values() {
+		can("call "+c, true)
+	}
 	for _, c := range p.Harden.CapAdd.Values() {
 		can(c, !slices.Contains(p.Harden.CapDrop.Values(), c))
 	}

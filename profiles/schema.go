@@ -46,6 +46,7 @@ var profileKeys = []key[Profile]{
 	dict[Profile]{"env.set", `{ NODE_ENV = "development" }`, parseEnvName, word("development", parseEnvValue), func(p *Profile) *map[string]Val[string] { return &p.Env.Set }},
 
 	scalar[Profile, Seccomp]{"harden.seccomp", `"default"`, oneOf(SeccompDefault, SeccompStrict, SeccompOff), func(p *Profile) *Val[Seccomp] { return &p.Harden.Seccomp }, grantSeccomp},
+	list[Profile, string]{name: "harden.syscalls", like: `"io_uring_setup"`, parse: word("io_uring_setup", parseSyscall), at: func(p *Profile) *List[string] { return &p.Harden.Syscalls }, grant: grantListed("the system call %s")},
 	list[Profile, string]{name: "harden.cap_add", like: `"CAP_NET_RAW"`, parse: word("CAP_NET_RAW", parseCap), at: func(p *Profile) *List[string] { return &p.Harden.CapAdd }, grant: grantListed("the capability %s")},
 	list[Profile, string]{name: "harden.cap_drop", like: `"CAP_NET_RAW"`, parse: word("CAP_NET_RAW", parseCap), at: func(p *Profile) *List[string] { return &p.Harden.CapDrop }},
 	scalar[Profile, Level]{"harden.require", `"full"`, oneOf(LevelFull, LevelSingleID, LevelOuterProc, LevelUnlimited, LevelNone), func(p *Profile) *Val[Level] { return &p.Harden.Require }, grantRequire},
@@ -80,7 +81,6 @@ type later struct {
 
 var notYet = []later{
 	{"files.home", []string{"empty"}, "name the folders to keep in [files] write or mounts"},
-	{"harden.nested", []string{"false"}, ""},
 }
 
 var notYetConfig = []later{}

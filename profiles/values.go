@@ -393,6 +393,19 @@ func parseCap(s string) (string, error) {
 	return "", faultf(didYouMeanCap(name), "no such capability %q", s)
 }
 
+// parseSyscall reads a name; whether the kernel has it, and may be asked, is known where the filter is made.
+func parseSyscall(s string) (string, error) {
+	for _, r := range s {
+		if (r < 'a' || r > 'z') && (r < '0' || r > '9') && r != '_' {
+			return "", faultf("a name as in syscalls(2)", "no name of a system call: %q", s)
+		}
+	}
+	if s == "" {
+		return "", faultf("a name as in syscalls(2)", "no name of a system call")
+	}
+	return s, nil
+}
+
 func didYouMeanCap(name string) string {
 	if n := nearest(name, capabilities); n != "" {
 		return fmt.Sprintf("did you mean %q?", "CAP_"+n)

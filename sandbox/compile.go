@@ -144,15 +144,18 @@ const rootFD = 41
 func landlockSteps(s *Spec) []userns.Step {
 	const do = "confining files with Landlock"
 	wall := s.Harden.Landlock
-	if wall.Files == 0 {
+	if wall.Files|wall.Scopes == 0 {
 		return nil
 	}
-	steps := []userns.Step{
-		userns.LandlockRules(do, wall.Files, wall.Scopes, "landlock"),
+	steps := []userns.Step{userns.LandlockRules(do, wall.Files, wall.Scopes, "landlock")}
+	if wall.Files == 0 {
+		return append(steps, userns.LandlockEnforce(do, "landlock"))
+	}
+	steps = append(steps,
 		userns.Open(do, "/", userns.How{Flags: unix.O_PATH}).To("landlock.root"),
 		userns.DupTo(do, "landlock.root", rootFD),
 		userns.LandlockAllow(do, "landlock", wall.Files, rootFD),
-	}
+	)
 	for fd, rights := range s.Streams {
 		if rights &= wall.Files; rights != 0 {
 			// EBADFD: a pipe, which Landlock does not handle.

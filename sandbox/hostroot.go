@@ -115,8 +115,12 @@ var (
 	maskedProc = []string{"acpi", "asound", "kcore", "keys", "latency_stats", "sched_debug", "scsi", "timer_list", "timer_stats"}
 )
 
-// maskProc covers what this kernel has of these.
-func (l *layout) maskProc() {
+// maskProc covers what this kernel has of these; nothing where a sandbox may be nested in this one: with one cover
+// on its proc the kernel allows no fresh one below (mount_too_revealing in fs/namespace.c).
+func (l *layout) maskProc(s *Spec) {
+	if s.Harden.Nested {
+		return
+	}
 	for _, name := range lockedProc {
 		if target := "/proc/" + name; exists(target) {
 			l.add(fuseoverlay.Entry{Kind: fuseoverlay.Lock, Target: target})

@@ -87,7 +87,7 @@ func (b *base) firstEntries(s *Spec, account host.Account, home string, unknown 
 	l := &layout{links: b.links}
 	l.scratch("/dev", 0o755)
 	l.kernel()
-	l.maskProc()
+	l.maskProc(s)
 	if exists(cpuFolder) {
 		l.bind(cpuFolder, cpuFolder, false)
 	}

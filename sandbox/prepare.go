@@ -39,7 +39,7 @@ func likelyBeginning(usual *Spec) (userns.Beginning, error) {
 	if err := resolveIDs(usual, account, profiles.User{Kind: profiles.UserMe}, profiles.GroupsDrop); err != nil {
 		return userns.Beginning{}, err
 	}
-	if err := firstEntries(homeInside(usual, account), account, "").finish(usual, account); err != nil {
+	if err := firstEntries(usual, homeInside(usual, account), account, "").finish(usual, account); err != nil {
 		return userns.Beginning{}, err
 	}
 	first, _ := usual.Root.Steps()

@@ -2,6 +2,7 @@ package sandbox
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -138,7 +139,7 @@ func resolveFiles(s *Spec, r *Request, p *profiles.Profile) (err error) {
 			s.Image.Driver = driverAuto
 		}
 	}
-	if err := resolveHarden(s, p); err != nil {
+	if err := resolveHarden(s, r, p); err != nil {
 		return err
 	}
 	if err := resolveLimits(s, r, p); err != nil {
@@ -197,8 +198,16 @@ func callerUmask() uint32 {
 	return uint32(old)
 }
 
-func resolveHarden(s *Spec, p *profiles.Profile) error {
-	program, err := harden.ProgramNamed(string(p.Harden.Seccomp.V))
+func resolveHarden(s *Spec, r *Request, p *profiles.Profile) error {
+	nested := p.Harden.Nested.V
+	if nested && r.Account.UID == 0 {
+		return &UsageError{"a nested sandbox has nothing over /proc, so that this run's root could set what the whole machine does",
+			"run sbx as an ordinary user, or without [harden] nested"}
+	}
+	program, err := harden.ProgramFor(string(p.Harden.Seccomp.V), nested, p.Harden.Syscalls.Values())
+	if bad := new(harden.SyscallError); errors.As(err, &bad) {
+		return &UsageError{bad.Error(), "see [harden] syscalls in docs/profile.md"}
+	}
 	if err != nil {
 		return err
 	}
@@ -208,7 +217,11 @@ func resolveHarden(s *Spec, p *profiles.Profile) error {
 	}
 	s.Harden = Harden{
 		Seccomp: program.Policy, Filter: program.Filter, KeyringsRefused: program.RefusesKeyrings,
-		Landlock: harden.LandlockFor(harden.LandlockABI()), LastCap: uint8(last),
+		Landlock: harden.LandlockFor(harden.LandlockABI()), LastCap: uint8(last), Nested: nested,
+	}
+	if nested {
+		// A right to files that Landlock handles makes it refuse all mounts.
+		s.Harden.Landlock.Files = 0
 	}
 	if s.Image != nil && s.IDs.UID == 0 {
 		s.Harden.Capabilities = rootPowers
@@ -246,6 +259,8 @@ func (s *Spec) warnOfStreams() {
 	for i, rights := range s.Streams {
 		switch {
 		case rights == 0 || rights&files == files:
+		case s.Harden.Nested:
+			s.Level.Warnings = append(s.Level.Warnings, "nested sandboxes go without Landlock's rules for files: the payload can open the file that is its "+streamNames[i]+" anew, for reading and writing")
 		case s.Harden.Landlock.Files == 0:
 			s.Level.Warnings = append(s.Level.Warnings, "this kernel has no Landlock: the payload can open the file that is its "+streamNames[i]+" anew, for reading and writing")
 		case s.Harden.Landlock.Files&harden.LandlockTruncate == 0 && rights&harden.LandlockTruncate == 0:
@@ -257,7 +272,7 @@ func (s *Spec) warnOfStreams() {
 // resolveRoot lays out the root file system, the environment and the command.
 func resolveRoot(s *Spec, r *Request, p *profiles.Profile) error {
 	home := homeInside(s, r.Account)
-	l := firstEntries(home, r.Account, r.Upper)
+	l := firstEntries(s, home, r.Account, r.Upper)
 	if s.Cgroup.Way != host.CgroupNone {
 		l.add(fuseoverlay.Entry{Kind: fuseoverlay.Cgroup, Target: cgroupFolder})
 	}
@@ -290,11 +305,11 @@ func resolveRoot(s *Spec, r *Request, p *profiles.Profile) error {
 
 // firstEntries are those of a user's every sandbox on the host's root, whatever its profile says. upper is
 // where what they change is kept; empty: in memory.
-func firstEntries(home string, account host.Account, upper string) *layout {
+func firstEntries(s *Spec, home string, account host.Account, upper string) *layout {
 	l := &layout{}
 	l.system()
 	l.kernel()
-	l.maskProc()
+	l.maskProc(s)
 	l.memory(home, upper)
 	if home != account.Home {
 		l.scratch(account.Home, 0o700)

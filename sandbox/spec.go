@@ -124,6 +124,8 @@ type Harden struct {
 	KeyringsRefused bool `json:"keyrings_refused"`
 	// Landlock is the second wall before files.
 	Landlock harden.Landlock `json:"landlock"`
+	// Nested says that the payload may make namespaces of its own, and mount in them.
+	Nested bool `json:"nested,omitempty"`
 	// Capabilities are those that the payload keeps inside: bit n stands for capability n.
 	Capabilities uint64 `json:"capabilities"`
 	// LastCap is the kernel's highest capability.
