@@ -105,13 +105,10 @@ const (
 	PtsSlot userns.Slot = "pts"
 )
 
-// What is made for a moment in the new root, to be laid over something.
-const (
-	passingFile = ".sbx-file"
-	passingDir  = ".sbx-dir"
-)
+// passingDir is made for a moment in the new root, to be laid over something.
+const passingDir = ".sbx-dir"
 
-// shutDir holds the folders in memory that are laid over folders of the host.
+// shutDir holds the folders and files in memory that are laid over those of the host.
 const shutDir = "/.sbx"
 
 // insideRoot resolves a path of the new root without following anything that could lead out of it.
@@ -425,12 +422,19 @@ func (b *builder) file(e *Entry) {
 		b.write(do, relative(e.Target), e)
 		return
 	}
-	b.write(do, passingFile, e)
-	b.add(userns.OpenAt(do, rootSlot, passingFile, userns.How{Flags: unix.O_PATH, Resolve: insideRoot}).To(sourceSlot),
+	// It keeps a name, where the payload cannot enter: over a file without one a sandbox inside could lay nothing.
+	shut := "/" + heldFolder
+	if b.image == nil {
+		shut = shutDir
+		b.folder(shutDir, 0)
+	}
+	b.hidden++
+	name := relative(shut) + "/" + decimal(b.hidden)
+	b.write(do, name, e)
+	b.add(userns.OpenAt(do, rootSlot, name, userns.How{Flags: unix.O_PATH, Resolve: insideRoot}).To(sourceSlot),
 		userns.CloneTree(do, sourceSlot, false).To(treeSlot))
 	b.lay(do, e.Target, false, unix.MOUNT_ATTR_RDONLY|unix.MOUNT_ATTR_NOSUID, own)
 	b.close(do, sourceSlot, treeSlot)
-	b.add(userns.Unlink(do, rootSlot, passingFile))
 }
 
 func (b *builder) write(do, name string, e *Entry) {

@@ -93,11 +93,12 @@ func bootTimeZero(s *Spec) []userns.Step {
 }
 
 // keyring leaves the caller's session keyring, which crosses into user namespaces. Where the user
-// has too many keyrings, the run goes on only if no keyring call can be made inside.
+// has too many keyrings, or a filter around this run refuses the call, it goes on only if no keyring call can be
+// made inside.
 func keyring(s *Spec) userns.Step {
 	step := userns.NewSessionKeyring(keyringStep).Tolerate(unix.ENOSYS)
 	if s.Harden.KeyringsRefused {
-		step = step.Tolerate(unix.EDQUOT).Notice()
+		step = step.Tolerate(unix.EDQUOT, unix.EPERM).Notice()
 	}
 	return step
 }

@@ -256,16 +256,20 @@ func (s *Spec) keepCapabilities(add, drop []string) error {
 // warnOfStreams says what a kernel without Landlock, or with an early one, cannot prevent.
 func (s *Spec) warnOfStreams() {
 	const files = harden.LandlockReadFile | harden.LandlockWriteFile
+	var nested []string
 	for i, rights := range s.Streams {
 		switch {
 		case rights == 0 || rights&files == files:
 		case s.Harden.Nested:
-			s.Level.Warnings = append(s.Level.Warnings, "nested sandboxes go without Landlock's rules for files: the payload can open the file that is its "+streamNames[i]+" anew, for reading and writing")
+			nested = append(nested, streamNames[i])
 		case s.Harden.Landlock.Files == 0:
 			s.Level.Warnings = append(s.Level.Warnings, "this kernel has no Landlock: the payload can open the file that is its "+streamNames[i]+" anew, for reading and writing")
 		case s.Harden.Landlock.Files&harden.LandlockTruncate == 0 && rights&harden.LandlockTruncate == 0:
 			s.Level.Warnings = append(s.Level.Warnings, "this kernel's Landlock does not know truncate(2): the payload can empty the file that is its "+streamNames[i])
 		}
+	}
+	if nested != nil {
+		s.Level.Warnings = append(s.Level.Warnings, "a nested sandbox goes without Landlock's rules for files: the payload can open the file that is its "+strings.Join(nested, ", ")+" anew, for reading and writing")
 	}
 }
 

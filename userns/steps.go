@@ -164,11 +164,6 @@ func Symlink(do, target string, dir Slot, path string) Step {
 	return step(do, unix.SYS_SYMLINKAT, Str(target), FromSlot(dir), Str(path))
 }
 
-// Unlink removes a file below the descriptor in dir.
-func Unlink(do string, dir Slot, path string) Step {
-	return step(do, unix.SYS_UNLINKAT, FromSlot(dir), Str(path), Num(0))
-}
-
 // Rmdir removes an empty folder below the descriptor in dir.
 func Rmdir(do string, dir Slot, path string) Step {
 	return step(do, unix.SYS_UNLINKAT, FromSlot(dir), Str(path), Num(unix.AT_REMOVEDIR, "AT_REMOVEDIR"))
