@@ -2,10 +2,10 @@ package sandbox
 
 import (
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"slices"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -92,16 +92,22 @@ type treeCopy struct {
 	top   *os.File          // of the copy
 	links map[fileID]string // files with more than one name: where the copy of them is, below top
 	buf   []byte
+	// owners says that owners stay as well, and the marks of overlays: it takes root of a user namespace.
+	owners bool
 }
 
 // copyTree copies what is in the folder from into the folder to, which is empty, with modes and times.
 func copyTree(from, to *os.File) error {
 	c := &treeCopy{top: to, links: map[fileID]string{}}
+	return c.begin(from)
+}
+
+func (c *treeCopy) begin(from *os.File) error {
 	var st unix.Stat_t
 	if err := unix.Fstat(int(from.Fd()), &st); err != nil {
 		return err
 	}
-	return c.folder(from, to, "", &st)
+	return c.folder(from, c.top, "", &st)
 }
 
 func (c *treeCopy) folder(from, to *os.File, path string, st *unix.Stat_t) error {
@@ -115,7 +121,18 @@ func (c *treeCopy) folder(from, to *os.File, path string, st *unix.Stat_t) error
 	if err != nil {
 		return err
 	}
-	return like(to, st)
+	copyAttributes(from, to)
+	return c.like(to, st)
+}
+
+// like is like with the owner, where owners stay.
+func (c *treeCopy) like(f *os.File, st *unix.Stat_t) error {
+	if c.owners {
+		if err := unix.Fchown(int(f.Fd()), int(st.Uid), int(st.Gid)); err != nil {
+			return wrap(err, "giving its owner to", f.Name())
+		}
+	}
+	return like(f, st)
 }
 
 // like gives a file mode and times of another. Those are last: making what is in a folder changes its times.
@@ -123,8 +140,9 @@ func like(f *os.File, st *unix.Stat_t) error {
 	if err := unix.Fchmod(int(f.Fd()), st.Mode&0o7777); err != nil {
 		return &os.PathError{Op: "setting the mode of", Path: f.Name(), Err: err}
 	}
-	times := []unix.Timespec{st.Atim, st.Mtim}
-	if err := unix.UtimesNanoAt(unix.AT_FDCWD, fmt.Sprintf("/proc/self/fd/%d", f.Fd()), times, 0); err != nil {
+	times := [2]unix.Timespec{st.Atim, st.Mtim}
+	// futimens(3), which package unix lacks: utimensat(2) without a path.
+	if _, _, err := unix.Syscall6(unix.SYS_UTIMENSAT, f.Fd(), 0, uintptr(unsafe.Pointer(&times)), 0, 0, 0); err != 0 {
 		return &os.PathError{Op: "setting the times of", Path: f.Name(), Err: err}
 	}
 	return nil
@@ -135,7 +153,7 @@ func (c *treeCopy) entry(from, to *os.File, path, name string, st *unix.Stat_t) 
 	case unix.S_IFDIR:
 		return c.subfolder(from, to, path, name, st)
 	case unix.S_IFLNK:
-		return copyLink(from, to, name, st)
+		return c.link(from, to, name, st)
 	case unix.S_IFREG:
 		id := fileID{st.Dev, st.Ino}
 		if first, there := c.links[id]; there {
@@ -146,9 +164,29 @@ func (c *treeCopy) entry(from, to *os.File, path, name string, st *unix.Stat_t) 
 		}
 		return c.file(from, to, name)
 	case unix.S_IFIFO:
-		return wrap(unix.Mkfifoat(int(to.Fd()), name, st.Mode&0o777), "making", name)
+		return c.node(to, name, st)
+	case unix.S_IFCHR:
+		if c.owners && st.Rdev == 0 { // the mark of what was removed
+			return c.node(to, name, st)
+		}
 	}
 	return nil
+}
+
+// node makes what has no content.
+func (c *treeCopy) node(to *os.File, name string, st *unix.Stat_t) error {
+	if err := unix.Mknodat(int(to.Fd()), name, st.Mode, 0); err != nil {
+		return wrap(err, "making", name)
+	}
+	return c.own(to, name, st)
+}
+
+// own gives an owner to what is not opened, where owners stay.
+func (c *treeCopy) own(to *os.File, name string, st *unix.Stat_t) error {
+	if !c.owners {
+		return nil
+	}
+	return wrap(unix.Fchownat(int(to.Fd()), name, int(st.Uid), int(st.Gid), unix.AT_SYMLINK_NOFOLLOW), "giving its owner to", name)
 }
 
 func wrap(err error, op, path string) error {
@@ -178,7 +216,7 @@ func (c *treeCopy) subfolder(from, to *os.File, path, name string, st *unix.Stat
 	return c.folder(sub, made, path, st)
 }
 
-func copyLink(from, to *os.File, name string, st *unix.Stat_t) error {
+func (c *treeCopy) link(from, to *os.File, name string, st *unix.Stat_t) error {
 	buf := make([]byte, unix.PathMax)
 	n, err := unix.Readlinkat(int(from.Fd()), name, buf)
 	if err != nil {
@@ -186,6 +224,9 @@ func copyLink(from, to *os.File, name string, st *unix.Stat_t) error {
 	}
 	if err := unix.Symlinkat(string(buf[:n]), int(to.Fd()), name); err != nil {
 		return wrap(err, "making", name)
+	}
+	if err := c.own(to, name, st); err != nil {
+		return err
 	}
 	return wrap(unix.UtimesNanoAt(int(to.Fd()), name, []unix.Timespec{st.Atim, st.Mtim}, unix.AT_SYMLINK_NOFOLLOW), "setting the times of", name)
 }
@@ -215,7 +256,7 @@ func (c *treeCopy) file(from, to *os.File, name string) error {
 		}
 	}
 	copyAttributes(in, out)
-	return like(out, &st)
+	return c.like(out, &st)
 }
 
 // mountPoint makes a file for another to be mounted on.

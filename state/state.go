@@ -161,6 +161,9 @@ func (f *Folder) fill(r *Record, path string) error {
 
 func (s *Store) path(name string) string { return filepath.Join(s.sandboxes(), name) }
 
+// Folder is the path of the folder of the sandbox that has, or will have, this name.
+func (s *Store) Folder(name string) string { return s.path(name) }
+
 // Open opens the folder of a sandbox. Its error is a *NotFoundError where there is none.
 func (s *Store) Open(name string) (*Folder, error) {
 	if CheckName(name) != nil {

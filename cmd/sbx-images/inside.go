@@ -81,6 +81,8 @@ func inside(args []string) int {
 		a.Left, err = packInside(args[1])
 	case len(args) == 2 && args[0] == "remove":
 		err = layer.RemoveAll(sandbox.InsideFolder, args[1])
+	case len(args) == 3 && args[0] == sandbox.CopyJob:
+		err = sandbox.CopyOwned(args[1], args[2])
 	case len(args) == 1 && args[0] == sandbox.ReviewJob:
 		err = review.Serve(os.Stdin, sandbox.InsideFolder)
 	}

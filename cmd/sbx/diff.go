@@ -11,11 +11,14 @@ type diffCmd struct {
 	All      bool     `short:"a" help:"List each path: gather none in groups."`
 	ExitCode bool     `name:"exit-code" help:"End with 1 where there are changes."`
 	JSON     bool     `name:"json" help:"Print JSON."`
-	Args     []string `arg:"" optional:"" name:"name" help:"A sandbox, and paths or patterns. Without a sandbox: the last one that holds back changes here."`
+	Args     []string `arg:"" optional:"" name:"name" help:"A sandbox, and paths or patterns; or two snapshots, NAME@SNAPSHOT. Without a sandbox: the last one that holds back changes here."`
 }
 
 // Run shows what a sandbox holds back: first what would run later.
 func (c *diffCmd) Run() error {
+	if twoSides(c.Args) {
+		return c.between()
+	}
 	h, err := openHeld(c.Args)
 	if err != nil {
 		return err

@@ -47,22 +47,6 @@ type sandboxFlags struct {
 	JSON         bool   `name:"json" help:"Print JSON."`
 }
 
-// later are flags of features that are not built yet, with what to say of them.
-func (f *sandboxFlags) later() error {
-	for _, flag := range []struct {
-		given       bool
-		name, means string
-	}{
-		{f.Review, "--review", "review"},
-		{f.ApplyIfClean, "--apply-if-clean", "review"},
-	} {
-		if flag.given {
-			return &sandbox.UsageError{Problem: flag.name + ": this version of sbx has no " + flag.means + " yet"}
-		}
-	}
-	return nil
-}
-
 // keys are the flags that speak for keys of the profile.
 func (f *sandboxFlags) keys() []profiles.Flag {
 	var list []profiles.Flag
@@ -106,9 +90,6 @@ func (f *sandboxFlags) keys() []profiles.Flag {
 // in memory. What the project asks for beyond the user's own profiles has to be agreed to; ask is nil where
 // nobody is to be asked now.
 func (f *sandboxFlags) resolve(command []string, shell bool, fetch sandbox.Fetch, store *state.Store, upper string, streams sandbox.Streams, ask asker) (*sandbox.Spec, *profiles.Loaded, error) {
-	if err := f.later(); err != nil {
-		return nil, nil, err
-	}
 	for _, env := range f.Env {
 		if err := profiles.CheckEnvFlag(env); err != nil {
 			return nil, nil, err

@@ -48,6 +48,9 @@ func (f *sandboxFlags) start(verb string, command []string, prepared *sandbox.Pr
 	if err := l.resolve(); err != nil {
 		return err
 	}
+	if err := l.checkReview(); err != nil {
+		return err
+	}
 	if !l.kept && !f.Detach && !l.held() {
 		return l.foreground(nil, prepared)
 	}
@@ -188,13 +191,12 @@ func (l *launch) foreground(folder *state.Folder, prepared *sandbox.Prepared) er
 	}
 	switch {
 	case err != nil:
-		return err
 	case result.Uncovered != nil:
-		return result.Uncovered
+		err = result.Uncovered
 	case result.Status != 0:
-		return exitStatus(result.Status)
+		err = exitStatus(result.Status)
 	}
-	return nil
+	return l.endReview(life.Name(), err)
 }
 
 // background leaves a sandbox to a supervisor of its own, and prints its name.

@@ -40,6 +40,8 @@ type cli struct {
 	Apply     applyCmd     `cmd:"" help:"Bring what a sandbox holds back to the host."`
 	Discard   discardCmd   `cmd:"" help:"Throw away what a sandbox holds back."`
 	Undo      undoCmd      `cmd:"" help:"Take back what was applied last."`
+	Snapshot  snapshotCmd  `cmd:"" help:"Keep what a sandbox has changed so far."`
+	Restore   restoreCmd   `cmd:"" help:"Bring back what a sandbox had changed at a snapshot."`
 	Supervise superviseCmd `cmd:"" hidden:""`
 	Volume    volumeCmd    `cmd:"" help:"List, make and remove volumes."`
 	imageVerbs

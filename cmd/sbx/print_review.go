@@ -705,3 +705,21 @@ func printSummary(name string, t tally) {
 	message("held back: %s", t.words())
 	hint("sbx diff %s; sbx apply %s; sbx discard %s", name, name, name)
 }
+
+func printRestored(name, point string) { message("%s is as it was at %s", name, point) }
+
+// printPoints lists the snapshots of a sandbox.
+func printPoints(list []sandbox.Point, asJSON bool) error {
+	if asJSON {
+		if list == nil {
+			list = []sandbox.Point{}
+		}
+		return printJSON(list)
+	}
+	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "SNAPSHOT\tMADE")
+	for _, p := range list {
+		fmt.Fprintf(w, "%s\t%s\n", p.Name, ago(p.Made))
+	}
+	return w.Flush()
+}

@@ -100,13 +100,15 @@ type listed struct {
 	Created time.Time  `json:"created"`
 	Ended   *time.Time `json:"ended"`
 	Exit    *int       `json:"exit"`
+	Held    bool       `json:"held"`
 }
 
-func printSandboxes(list []*state.Record, namesOnly, asJSON bool) error {
+// printSandboxes lists sandboxes; held are those that hold changes back.
+func printSandboxes(list []*state.Record, held map[string]bool, namesOnly, asJSON bool) error {
 	if asJSON {
 		rows := []listed{}
 		for _, r := range list {
-			row := listed{r.Name, r.Status(), r.Command, r.Image, r.ImageDigest, r.PlanHash, r.ProfileHash, r.Payload.PID, r.Level, r.Created, r.Ended, r.Exit}
+			row := listed{r.Name, r.Status(), r.Command, r.Image, r.ImageDigest, r.PlanHash, r.ProfileHash, r.Payload.PID, r.Level, r.Created, r.Ended, r.Exit, held[r.Name]}
 			if row.Status == state.Exited {
 				row.PID = 0
 			}
@@ -128,20 +130,24 @@ func printSandboxes(list []*state.Record, namesOnly, asJSON bool) error {
 		if image == "" {
 			image = "-"
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", r.Name, statusWords(r), escape(r.Level), ago(r.Created), escape(image), shorten(escape(strings.Join(r.Command, " ")), 40))
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", r.Name, statusWords(r, held[r.Name]), escape(r.Level), ago(r.Created), escape(image), shorten(escape(strings.Join(r.Command, " ")), 40))
 	}
 	return errors.Join(w.Flush(), out.Flush())
 }
 
-func statusWords(r *state.Record) string {
-	status := r.Status()
-	if status != state.Exited || r.Exit == nil {
-		return string(status)
+func statusWords(r *state.Record, held bool) string {
+	words := string(r.Status())
+	switch {
+	case r.Status() != state.Exited || r.Exit == nil:
+	case r.Cause == state.CauseExited:
+		words = fmt.Sprintf("%s (%d)", words, *r.Exit)
+	default:
+		words = fmt.Sprintf("%s (%d, %s)", words, *r.Exit, escape(r.Cause))
 	}
-	if r.Cause == state.CauseExited {
-		return fmt.Sprintf("%s (%d)", status, *r.Exit)
+	if held {
+		words += ", held"
 	}
-	return fmt.Sprintf("%s (%d, %s)", status, *r.Exit, escape(r.Cause))
+	return words
 }
 
 // ago is a time as people say it.

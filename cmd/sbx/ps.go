@@ -36,7 +36,7 @@ func (c *psCmd) Run() error {
 	list = slices.DeleteFunc(list, func(r *state.Record) bool {
 		return !matches(r) || !c.All && len(c.Filter) == 0 && r.Status() == state.Exited
 	})
-	return printSandboxes(list, c.Quiet, c.JSON)
+	return printSandboxes(list, holding(store, list), c.Quiet, c.JSON)
 }
 
 // filters tells which sandboxes are asked for: all filters have to hold, of one key any.

@@ -45,6 +45,11 @@ func (c *rmCmd) remove(store *state.Store, name string) error {
 	case record.Status() != state.Exited && !c.Force:
 		return &sandbox.UsageError{Problem: name + " is " + string(record.Status()), Hint: "sbx stop " + name + ", or sbx rm -f " + name}
 	}
+	if err == nil && !c.Force {
+		if err := askToLose(store, record); err != nil {
+			return err
+		}
+	}
 	if err != nil || record.Status() != state.Exited {
 		if err := sandbox.Kill(store, name, unix.SIGKILL); err != nil && !isNotRunning(err) {
 			return err

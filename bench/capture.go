@@ -1,0 +1,133 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// Builds in review are measured over an overlay, which is what large projects get, against the same in a
+// project that is written to.
+const overlaid = "[storage]\ncapture = \"overlay\"\n"
+
+// captures measures the start in review, and builds in it: a source tree that is unpacked and compiled, and
+// packages that npm installs.
+func captures(u, _ runner, runs int) error {
+	u.env = append(u.env, "XDG_CONFIG_HOME="+u.cwd+"/config", "XDG_STATE_HOME="+u.cwd+"/state", "npm_config_cache=/tmp/npm")
+	if err := u.script("mkdir -p config/sbx state && printf '%s' '" + overlaid + "' >config/sbx/config.toml"); err != nil {
+		return err
+	}
+	if err := u.captureStart(runs); err != nil {
+		return err
+	}
+	for _, measure := range []func() error{u.sourceTree, u.packages} {
+		if err := measure(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// captureStart runs in a project of its own: a small one is copied, a large one overlaid.
+func (r runner) captureStart(runs int) error {
+	for name, files := range map[string]string{"small project, copied": "500", "project of 20,000 files, overlaid": "20000"} {
+		r.cwd = r.cwd + "/start-" + files
+		if err := r.script("mkdir -p " + r.cwd + " && cd " + r.cwd + " && seq -f %05g " + files + " | (mkdir -p d && cd d && xargs touch) && mkdir -p .git"); err != nil {
+			return err
+		}
+		r.env = append(r.env, "XDG_CONFIG_HOME="+r.cwd+"/none")
+		t, err := r.pair(runs, "true", "true")
+		if err != nil {
+			return err
+		}
+		ratio("start in review, "+name+", against write", ms(t[0]), ms(t[1]), t[0].Seconds()/t[1].Seconds(), 0)
+		r.cwd = filepath.Dir(r.cwd)
+	}
+	return nil
+}
+
+// sourceTree unpacks and compiles GNU hello, as Debian's source package brings it.
+func (r runner) sourceTree() error {
+	stage := filepath.Dir(strings.SplitN(strings.TrimPrefix(r.env[0], "PATH="), ":", 2)[0])
+	tars, _ := filepath.Glob(stage + "/hello/hello_*.orig.tar.gz")
+	if len(tars) == 0 {
+		fmt.Printf("%-44s %s\n", "a source tree in review", "not measured: tests/setup.sh hello fetches one")
+		return nil
+	}
+	r.cwd += "/source"
+	if err := r.script("mkdir -p " + r.cwd + "/.git && cp " + tars[0] + " " + r.cwd + "/source.tar.gz"); err != nil {
+		return err
+	}
+	t, err := r.pair(3, "mkdir tree && tar xf source.tar.gz -C tree --strip-components=1 && cd tree && ./configure -q && make -s", "rm -rf tree")
+	if err != nil {
+		return err
+	}
+	ratio("unpack and compile in review, against write", ms(t[0]), ms(t[1]), t[0].Seconds()/t[1].Seconds(), 1.15)
+	return nil
+}
+
+// makePackages makes 500 packages of 20 files, and a project that needs them all.
+const makePackages = `
+mkdir -p .git packages && cd packages
+for i in $(seq 500); do
+    mkdir -p p/package && printf '{"name":"p%d","version":"1.0.0"}' $i >p/package/package.json
+    for f in $(seq 19); do echo "module.exports = $f" >p/package/f$f.js; done
+    tar czf p$i.tgz -C p package
+done
+rm -r p && cd ..
+{ printf '{"name":"x","version":"1.0.0","dependencies":{'; seq 500 | sed 's,.*,"p&":"file:packages/p&.tgz",' | paste -sd, ; printf '}}'; } >package.json
+npm install --package-lock-only --offline --no-audit --no-fund --silent`
+
+func (r runner) packages() error {
+	if _, err := exec.LookPath("npm"); err != nil {
+		fmt.Printf("%-44s %s\n", "npm ci in review", "not measured: "+err.Error())
+		return nil
+	}
+	r.cwd += "/packages"
+	if err := r.script("mkdir " + r.cwd + " && cd " + r.cwd + makePackages); err != nil {
+		return err
+	}
+	t, err := r.pair(3, "npm ci --offline --no-audit --no-fund --silent", "rm -rf node_modules")
+	if err != nil {
+		return err
+	}
+	ratio("npm ci of 500 packages in review, against write", ms(t[0]), ms(t[1]), t[0].Seconds()/t[1].Seconds(), 1.15)
+	return nil
+}
+
+// pair runs a line of the shell in review and in a project that is written to, in turns. clean puts the second
+// right again.
+func (r runner) pair(rounds int, line, clean string) (medians [2]time.Duration, err error) {
+	times := [2][]time.Duration{}
+	for range rounds {
+		for side, access := range []string{"review", "write"} {
+			cmd := r.command([]string{"sbx", "run", "--project", access, "--", "sh", "-c", line})
+			start := time.Now()
+			out, err := cmd.CombinedOutput()
+			_ = out
+			if err != nil {
+				return medians, fmt.Errorf("%s in a project with access %s: %w", line, access, err)
+			}
+			times[side] = append(times[side], time.Since(start))
+			if err := r.script("cd " + r.cwd + " && " + clean + "; sbx ps -aq | xargs -r sbx rm -f"); err != nil {
+				return medians, err
+			}
+		}
+	}
+	return [2]time.Duration{median(times[0]), median(times[1])}, nil
+}
+
+// script runs lines of the shell outside.
+func (r runner) script(lines string) error {
+	cmd := r.command([]string{"sh", "-ec", lines})
+	if _, err := os.Stat(cmd.Dir); err != nil {
+		cmd.Dir = "/"
+	}
+	if out, err := r.output([]string{"sh", "-ec", lines}); err != nil {
+		return fmt.Errorf("%s: %w: %s", lines, err, out)
+	}
+	return nil
+}
