@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -17,7 +16,7 @@ const overlaid = "[storage]\ncapture = \"overlay\"\n"
 // packages that npm installs.
 func captures(u, _ runner, runs int) error {
 	u.env = append(u.env, "XDG_CONFIG_HOME="+u.cwd+"/config", "XDG_STATE_HOME="+u.cwd+"/state", "npm_config_cache=/tmp/npm")
-	if err := u.script("mkdir -p config/sbx state && printf '%s' '" + overlaid + "' >config/sbx/config.toml"); err != nil {
+	if err := u.script("cd " + u.cwd + " && mkdir -p config/sbx state && printf '%s' '" + overlaid + "' >config/sbx/config.toml"); err != nil {
 		return err
 	}
 	if err := u.captureStart(runs); err != nil {
@@ -31,20 +30,20 @@ func captures(u, _ runner, runs int) error {
 	return nil
 }
 
-// captureStart runs in a project of its own: a small one is copied, a large one overlaid.
+// captureStart runs in projects of its own: a small one is copied, a large one overlaid.
 func (r runner) captureStart(runs int) error {
-	for name, files := range map[string]string{"small project, copied": "500", "project of 20,000 files, overlaid": "20000"} {
-		r.cwd = r.cwd + "/start-" + files
-		if err := r.script("mkdir -p " + r.cwd + " && cd " + r.cwd + " && seq -f %05g " + files + " | (mkdir -p d && cd d && xargs touch) && mkdir -p .git"); err != nil {
+	top := r.cwd
+	r.env = append(r.env, "XDG_CONFIG_HOME="+top+"/none") // the later one counts: as sbx chooses by itself
+	for _, p := range []struct{ files, what string }{{"500", "500 files, copied"}, {"20000", "20,000 files, overlaid"}} {
+		r.cwd = top + "/start-" + p.files
+		if err := r.script("mkdir -p " + r.cwd + "/.git " + r.cwd + "/d && cd " + r.cwd + "/d && seq -f %05g " + p.files + " | xargs touch"); err != nil {
 			return err
 		}
-		r.env = append(r.env, "XDG_CONFIG_HOME="+r.cwd+"/none")
 		t, err := r.pair(runs, "true", "true")
 		if err != nil {
 			return err
 		}
-		ratio("start in review, "+name+", against write", ms(t[0]), ms(t[1]), t[0].Seconds()/t[1].Seconds(), 0)
-		r.cwd = filepath.Dir(r.cwd)
+		ratio("start in review ("+p.what+"), of write", ms(t[0]), ms(t[1]), t[0].Seconds()/t[1].Seconds(), 10)
 	}
 	return nil
 }
@@ -106,9 +105,7 @@ func (r runner) pair(rounds int, line, clean string) (medians [2]time.Duration, 
 		for side, access := range []string{"review", "write"} {
 			cmd := r.command([]string{"sbx", "run", "--project", access, "--", "sh", "-c", line})
 			start := time.Now()
-			out, err := cmd.CombinedOutput()
-			_ = out
-			if err != nil {
+			if err := cmd.Run(); err != nil {
 				return medians, fmt.Errorf("%s in a project with access %s: %w", line, access, err)
 			}
 			times[side] = append(times[side], time.Since(start))
@@ -120,13 +117,11 @@ func (r runner) pair(rounds int, line, clean string) (medians [2]time.Duration, 
 	return [2]time.Duration{median(times[0]), median(times[1])}, nil
 }
 
-// script runs lines of the shell outside.
+// script runs lines of the shell outside, from the root.
 func (r runner) script(lines string) error {
 	cmd := r.command([]string{"sh", "-ec", lines})
-	if _, err := os.Stat(cmd.Dir); err != nil {
-		cmd.Dir = "/"
-	}
-	if out, err := r.output([]string{"sh", "-ec", lines}); err != nil {
+	cmd.Dir, cmd.Stdout, cmd.Stderr = "/", nil, nil
+	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("%s: %w: %s", lines, err, out)
 	}
 	return nil

@@ -30,7 +30,7 @@ func main() {
 	runs := flag.Int("n", 60, "runs of each side")
 	only := flag.Bool("limits", false, "only the start with limits, which the guest is for")
 	flag.Parse()
-	rows := []row{startSingle, startSubIDs, version, memory, many, throughput, pulls, limited, execStart, records, detached}
+	rows := []row{startSingle, startSubIDs, version, memory, many, throughput, pulls, limited, execStart, records, detached, captures}
 	if *only {
 		rows = []row{limited}
 	}

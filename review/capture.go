@@ -122,14 +122,20 @@ func Captures(dir string) ([]*Capture, error) {
 }
 
 // writeJSON replaces a file of sbx's own atomically, mode 0600, and waits until the disk has it.
-func writeJSON(dir, name string, v any) error {
+func writeJSON(dir, name string, v any) error { return putJSON(dir, name, v, true) }
+
+// noteJSON is writeJSON without the wait: for what is worth as much as the capture beside it, which nobody
+// waits for either. A kill of sbx loses none of it.
+func noteJSON(dir, name string, v any) error { return putJSON(dir, name, v, false) }
+
+func putJSON(dir, name string, v any, lasting bool) error {
 	var text bytes.Buffer
 	encoder := json.NewEncoder(&text)
 	encoder.SetEscapeHTML(false)
 	if err := encoder.Encode(v); err != nil {
 		return err
 	}
-	return replaceFile(dir, name, text.Bytes(), true)
+	return replaceFile(dir, name, text.Bytes(), lasting)
 }
 
 // replaceFile replaces a file atomically; lasting waits until the disk has it.

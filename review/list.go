@@ -31,7 +31,7 @@ func WriteList(dir string) error {
 	if err := l.fill(t, ""); err != nil {
 		return fmt.Errorf("listing the copy in %s: %w", dir, err)
 	}
-	return writeJSON(dir, listFile, l)
+	return noteJSON(dir, listFile, l)
 }
 
 func (l *listing) fill(t *tree, rel string) error {

@@ -61,7 +61,7 @@ func (h *held) record() error {
 		}
 		h.bases[raw(c.Path)] = b
 	}
-	return writeJSON(h.Dir, baseFile, h.bases)
+	return noteJSON(h.Dir, baseFile, h.bases)
 }
 
 // baseOf looks at one file of the host, and keeps a copy of it where it is text.

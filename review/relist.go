@@ -32,5 +32,5 @@ func Relist(from, to string) error {
 		}
 		l.Files[name] = listed{m.Ino, m.Ctime, m.Mode}
 	}
-	return writeJSON(to, listFile, l)
+	return noteJSON(to, listFile, l)
 }

@@ -94,6 +94,8 @@ type treeCopy struct {
 	buf   []byte
 	// owners says that owners stay as well, and the marks of overlays: it takes root of a user namespace.
 	owners bool
+	// apart says that the two file systems share no content.
+	apart bool
 }
 
 // copyTree copies what is in the folder from into the folder to, which is empty, with modes and times.
@@ -250,13 +252,22 @@ func (c *treeCopy) file(from, to *os.File, name string) error {
 		return err
 	}
 	defer out.Close()
-	if unix.IoctlFileClone(int(out.Fd()), int(in.Fd())) != nil {
-		if err := c.content(in, out, st.Size); err != nil {
-			return err
-		}
+	if err := c.shareOrCopy(in, out, &st); err != nil {
+		return err
 	}
 	copyAttributes(in, out)
 	return c.like(out, &st)
+}
+
+// shareOrCopy has a file share the content of another, or copies it.
+func (c *treeCopy) shareOrCopy(in, out *os.File, st *unix.Stat_t) error {
+	if !c.apart && st.Size > 0 {
+		if unix.IoctlFileClone(int(out.Fd()), int(in.Fd())) == nil {
+			return nil
+		}
+		c.apart = true
+	}
+	return c.content(in, out, st.Size)
 }
 
 // mountPoint makes a file for another to be mounted on.
