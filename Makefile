@@ -59,7 +59,7 @@ test-all:
 
 bench:
 	@$(SUDO) tests/setup.sh prepare
-	@$(SUDO) tests/setup.sh debian
+	@$(SUDO) tests/setup.sh development
 	@mkdir -p bin/bench.d
 	@$(GO) build -trimpath -o bin/bench.d/ ./cmd/... ./bench
 	@printf 'package main\n\nfunc main() {}\n' > bin/bench.d/nothing.go

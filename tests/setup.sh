@@ -6,6 +6,7 @@
 #   tests/setup.sh stage DIR        copies DIR (binaries) and the source tree to where the test users can read them
 #   tests/setup.sh hello            fetches the Debian source package `hello`
 #   tests/setup.sh debian           makes a Debian base, for the tests of images
+#   tests/setup.sh development      makes a development image and brings podman, for the benchmark
 #   tests/setup.sh guest DIR        builds the guest of tests/vm in DIR, unless it is there
 #
 # SBX_TEST_AS, `sbx` if not set, begins the names of users and folders: two checkouts are tested at once with two of them.
@@ -155,6 +156,23 @@ build_guest() {
     return $status
 }
 
+# make_development makes the root file system of a development image of about 500 MB, for the benchmark.
+make_development() {
+    make_debian
+    install_missing podman
+    [ -s $stage/debian/dev.tar ] && return 0
+    set --
+    for f in $stage/debian/sources.d/*; do
+        [ -s "$f" ] && set -- "$@" "$f"
+    done
+    release=$(. /etc/os-release && echo "$VERSION_CODENAME")
+    nice unshare -m mmdebstrap --quiet --mode=root --variant=minbase --include=build-essential,git,python3,cmake,gdb \
+        --aptopt=$stage/debian/apt.conf --dpkgopt=force-unsafe-io "$release" $stage/debian/dev.new.tar "$@"
+    chmod a+r $stage/debian/dev.new.tar
+    mv $stage/debian/dev.new.tar $stage/debian/dev.tar
+    say "made $(du -h $stage/debian/dev.tar | cut -f1) of a development image"
+}
+
 # make_debian makes a Debian base as a tar, and a package source of one package, for the tests of images.
 make_debian() {
     [ -s $stage/debian/repo/Packages ] && return 0
@@ -180,6 +198,7 @@ prepare) prepare "${2-}" ;;
 stage) stage_files "$2" "${3-}" ;;
 hello) fetch_hello ;;
 debian) make_debian ;;
+development) make_development ;;
 guest) build_guest "$2" ;;
-*) echo "usage: $0 prepare [demo|guest] | stage DIR [MODCACHE] | hello | debian | guest DIR" >&2; exit 2 ;;
+*) echo "usage: $0 prepare [demo|guest] | stage DIR [MODCACHE] | hello | debian | development | guest DIR" >&2; exit 2 ;;
 esac

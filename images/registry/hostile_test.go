@@ -266,6 +266,22 @@ func TestNestedIndex(t *testing.T) {
 	}
 }
 
+// A layer that says where else it can be had is asked for at its registry alone.
+func TestForeignURLs(t *testing.T) {
+	other := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("the foreign URL was asked") }))
+	defer other.Close()
+	h := newHostile(t)
+	h.image(content, func(m *images.Manifest, _ *images.ConfigFile) {
+		m.Layers[0].MediaType = "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip"
+		m.Layers[0].URLs = []string{other.URL + "/layer", "file:///etc/passwd"}
+	})
+	delete(h.blobs, images.Sum(content))
+	p, _ := h.puller(t)
+	if _, err := p.Pull(t.Context(), h.ref()); err == nil || !strings.Contains(err.Error(), "404") || len(names(p)) > 0 {
+		t.Errorf("the error is %v, left %q", err, names(p))
+	}
+}
+
 // A token realm is asked for a token with the user's password: it must not lead elsewhere by plain http.
 func TestTokenRealm(t *testing.T) {
 	other := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("the realm on another host was asked") }))
