@@ -92,12 +92,12 @@ func sizeOf(path string) int64 {
 
 // coldPull pulls into an empty store, in turns with what else could be done with the same layers.
 func (r runner) coldPull(name string, blobs []string) error {
-	const rounds = 5
+	const rounds = 3
 	blobs = slices.DeleteFunc(blobs, func(path string) bool { return sizeOf(path) < 100<<10 }) // manifest and configuration
 	largest := slices.MaxFunc(blobs, func(a, b string) int { return int(sizeOf(a) - sizeOf(b)) })
 	unpackAll := []string{"sh", "-c", `rm -rf tree && mkdir tree && for f; do gzip -dc $f | tar --no-same-owner -C tree -xf -; done; true`, "sh"}
 	commands := [][]string{{"sbx", "pull", name}, {"gzip", "-dc", largest}, append(unpackAll, blobs...)}
-	podman := []string{"podman", "--root", r.cwd + "/podman", "--runroot", r.cwd + "/podman-run"}
+	podman := []string{"env", "XDG_CONFIG_HOME=" + r.cwd + "/podman-home", "XDG_DATA_HOME=" + r.cwd + "/podman-home", "podman", "--root", r.cwd + "/podman", "--runroot", r.cwd + "/podman-run"}
 	if _, err := exec.LookPath("podman"); err == nil {
 		commands = append(commands, append(slices.Clone(podman), "pull", "-q", "--tls-verify=false", name))
 	} else {

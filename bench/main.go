@@ -29,10 +29,14 @@ func main() {
 	dir := flag.String("dir", "/var/lib/"+as+"-test/bin", "folder of sbx and of a program that does nothing")
 	runs := flag.Int("n", 60, "runs of each side")
 	only := flag.Bool("limits", false, "only the start with limits, which the guest is for")
+	onImages := flag.Bool("images", false, "only the rows of images")
 	flag.Parse()
 	rows := []row{startSingle, startSubIDs, version, memory, many, throughput, pulls, limited, execStart, records, detached, captures}
 	if *only {
 		rows = []row{limited}
+	}
+	if *onImages {
+		rows = []row{pulls}
 	}
 	if err := bench(*dir, max(*runs, 30), rows); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
