@@ -39,6 +39,12 @@ func specs() map[string]*Spec {
 			s.Root.Entries, _ = l.sorted()
 			s.Cgroup.Way, s.Root.Resize = host.CgroupScope, 1<<20
 		}),
+		"capture": with(hostSpec(), func(s *Spec) {
+			l := &layout{entries: append(s.Root.Entries,
+				fuseoverlay.Entry{Kind: fuseoverlay.Capture, Source: "/home/u/held", Target: "/home/u/held", Upper: "/state/captures/0", NoExec: true, Mode: unix.S_IFDIR},
+				fuseoverlay.Entry{Kind: fuseoverlay.Capture, Source: "/home/u/small", Target: "/home/u/small", Upper: "/state/captures/1", Copied: true, Mode: unix.S_IFDIR})}
+			s.Root.Entries, _ = l.sorted()
+		}),
 		"kept":  hostSpecOn("/state/upper"),
 		"image": with(hostSpec(), func(s *Spec) { onLayers(s, "a/f", "b/f") }),
 		"fuse": with(hostSpec(), func(s *Spec) {
