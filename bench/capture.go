@@ -34,7 +34,7 @@ func captures(u, _ runner, runs int) error {
 func (r runner) captureStart(runs int) error {
 	top := r.cwd
 	r.env = append(r.env, "XDG_CONFIG_HOME="+top+"/none") // the later one counts: as sbx chooses by itself
-	for _, p := range []struct{ files, what string }{{"500", "500 files, copied"}, {"20000", "20,000 files, overlaid"}} {
+	for _, p := range []struct{ files, what string }{{"400", "400 files, copied"}, {"20000", "20,000 files, overlaid"}} {
 		r.cwd = top + "/start-" + p.files
 		if err := r.script("mkdir -p " + r.cwd + "/.git " + r.cwd + "/d && cd " + r.cwd + "/d && seq -f %05g " + p.files + " | xargs touch"); err != nil {
 			return err

@@ -19,8 +19,8 @@ import (
 // overlay no folder of the host can be renamed, and a small one takes hardly longer. With reflinks bytes cost
 // nothing.
 var (
-	smallTree     = bounds{entries: 1000, bytes: 16 << 20}
-	reflinkedTree = bounds{entries: 4000, bytes: 1 << 40}
+	smallTree     = bounds{entries: 500, bytes: 8 << 20}
+	reflinkedTree = bounds{entries: 2000, bytes: 1 << 40}
 	// copiedTree is what is copied where there is no other way.
 	copiedTree = bounds{entries: 500_000, bytes: 8 << 30}
 )
