@@ -86,13 +86,13 @@ func (s *Spec) lookInto(use func(root *os.File) error) error {
 var errLooked = errors.New("all has been looked at")
 
 // withoutPayload leaves of a spec what its files need: no network, no terminal, and nothing that the kernel
-// tells of processes. Of the host's folders those are left out that are not there any more, with what lies in
-// them.
+// tells of processes. Of the host's folders those are left out that are not there any more, and those whose
+// changes are held back, which review has the say of; with what lies in them.
 func (s *Spec) withoutPayload() {
 	s.Network, s.NetProgram, s.Join, s.Terminals, s.BootTimeZero = profiles.NetNone, "", Join{}, [3]bool{}, false
 	gone := []string{"/proc"}
 	for _, e := range s.Root.Entries {
-		if e.Kind == fuseoverlay.Bind && !exists(e.Source) {
+		if e.Kind == fuseoverlay.Capture || e.Kind == fuseoverlay.Bind && !exists(e.Source) {
 			gone = append(gone, e.Target)
 		}
 	}
