@@ -25,7 +25,12 @@ func UseStoppedRoot(folder *state.Folder, use func(root *os.File) error) error {
 	if err != nil {
 		return err
 	}
-	s.withoutPayload()
+	empty := folder.Path("empty")
+	if err := makeFolder(empty, 0o555); err != nil {
+		return err
+	}
+	defer os.Remove(empty)
+	s.withoutPayload(empty)
 	s.moveKept(folder)
 	if err := MakeUpper(s, folder); err != nil {
 		return err
@@ -86,14 +91,20 @@ func (s *Spec) lookInto(use func(root *os.File) error) error {
 var errLooked = errors.New("all has been looked at")
 
 // withoutPayload leaves of a spec what its files need: no network, no terminal, and nothing that the kernel
-// tells of processes. Of the host's folders those are left out that are not there any more, and those whose
-// changes are held back, which review has the say of; with what lies in them.
-func (s *Spec) withoutPayload() {
+// tells of processes. The host's folders that are not there any more, and those whose changes are held back,
+// which review has the say of, show as the folder empty, read-only: what would be copied there would be seen
+// by nobody.
+func (s *Spec) withoutPayload(empty string) {
 	s.Network, s.NetProgram, s.Join, s.Terminals, s.BootTimeZero = profiles.NetNone, "", Join{}, [3]bool{}, false
 	gone := []string{"/proc"}
-	for _, e := range s.Root.Entries {
-		if e.Kind == fuseoverlay.Capture || e.Kind == fuseoverlay.Bind && !exists(e.Source) {
-			gone = append(gone, e.Target)
+	for i := range s.Root.Entries {
+		e := &s.Root.Entries[i]
+		if e.Kind != fuseoverlay.Capture && (e.Kind != fuseoverlay.Bind || exists(e.Source)) {
+			continue
+		}
+		gone = append(gone, e.Target)
+		if e.Mode&unix.S_IFMT == unix.S_IFDIR {
+			*e = fuseoverlay.Entry{Kind: fuseoverlay.Bind, Source: empty, Target: e.Target, Mode: unix.S_IFDIR}
 		}
 	}
 	s.Root.Entries = slices.DeleteFunc(s.Root.Entries, func(e fuseoverlay.Entry) bool {
@@ -101,7 +112,7 @@ func (s *Spec) withoutPayload() {
 		case fuseoverlay.Cgroup, fuseoverlay.Device, fuseoverlay.Proc, fuseoverlay.Pts:
 			return true
 		}
-		return slices.ContainsFunc(gone, func(dir string) bool { return host.Within(e.Target, dir) })
+		return e.Source != empty && slices.ContainsFunc(gone, func(dir string) bool { return host.Within(e.Target, dir) })
 	})
 }
 
