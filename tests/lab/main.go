@@ -137,11 +137,11 @@ func makeNetwork(server, dir string) error {
 		}
 		commands = append(commands, "addr add "+a+" dev "+device+nodad)
 	}
-	commands = append(commands, "addr add 127.0.0.53/32 dev lo", "route add default via 192.0.2.1", "-6 route add default via 2001:db8::1")
-	for _, c := range commands {
-		if out, err := exec.Command("ip", strings.Fields(c)...).CombinedOutput(); err != nil {
-			return fmt.Errorf("ip %s: %w: %s", c, err, out)
-		}
+	commands = append(commands, "addr add 127.0.0.53/32 dev lo", "route add default via 192.0.2.1", "route add ::/0 via 2001:db8::1")
+	ip := exec.Command("ip", "-batch", "-")
+	ip.Stdin = strings.NewReader(strings.Join(commands, "\n") + "\n")
+	if out, err := ip.CombinedOutput(); err != nil {
+		return fmt.Errorf("ip: %w: %s", err, out)
 	}
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return err

@@ -9,7 +9,7 @@ dir=$1 sources=$2
 release=$(. /etc/os-release && echo "$VERSION_CODENAME")
 packages=linux-image-cloud-amd64,systemd,systemd-sysv,dbus,dbus-user-session,libpam-systemd,udev,kmod,apparmor
 packages=$packages,uidmap,slirp4netns,fuse-overlayfs,passt,bubblewrap,podman,crun,iproute2,procps,lz4
-packages=$packages,git,tmux,jq,python3,gcc,libc6-dev,make,vim-tiny,less,strace
+packages=$packages,git,tmux,jq,python3,gcc,libc6-dev,make,vim-tiny,less,strace,curl
 
 umask 022
 mkdir -p "$(dirname "$dir")"
