@@ -212,6 +212,9 @@ func grantAllow(_ *comparison, user List[Rule], mine Rule) string {
 			return ""
 		}
 	}
+	if mine.Name == hostName {
+		return "reaches the host's own loopback, " + mine.String()
+	}
 	return "reaches " + mine.String()
 }
 

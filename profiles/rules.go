@@ -207,11 +207,14 @@ func (r Rule) covers(o Rule) bool {
 	return !o.Wildcard && r.Name == o.Name
 }
 
+// hostName is the host itself, with its loopback.
+const hostName = "host.sbx.internal"
+
 // public reports whether a network without an allowlist reaches the target
 // anyway: private and link-local addresses need a rule that names them.
 func (r Rule) public() bool {
 	if !r.Prefix.IsValid() {
-		return true
+		return r.Name != hostName
 	}
 	a := r.Prefix.Addr()
 	return r.Prefix.IsSingleIP() && a.IsGlobalUnicast() && !a.IsPrivate()

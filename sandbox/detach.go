@@ -26,6 +26,7 @@ type bundle struct {
 	Filter  []unix.SockFilter
 	Facts   host.CgroupFacts
 	Rules   []slirp.Rule
+	Proxies *slirp.Proxies
 	Record  *state.Record
 	Store   *state.Store
 	Name    string
@@ -56,7 +57,7 @@ func (e *SupervisorFailedError) Error() string { return "the supervisor could no
 // payload runs. What it has to say until then goes to the caller's stderr. It takes over the folder,
 // whose lock the caller holds. A visitor, if not nil, sees all that the payload writes.
 func Detach(s *Spec, store *state.Store, folder *state.Folder, record *state.Record, visitor *Visitor) error {
-	text, err := json.Marshal(bundle{s, s.Env, s.Clocks, s.Streams, s.Window, s.Harden.Filter, s.Cgroup.Facts, s.Egress.rules, record, store, folder.Name(), visitor != nil})
+	text, err := json.Marshal(bundle{s, s.Env, s.Clocks, s.Streams, s.Window, s.Harden.Filter, s.Cgroup.Facts, s.Egress.rules, s.Egress.proxies, record, store, folder.Name(), visitor != nil})
 	if err != nil {
 		return fmt.Errorf("handing the spec to a supervisor: %w", err)
 	}
@@ -120,7 +121,7 @@ func Supervise(notify func(string)) (*Background, error) {
 	}
 	s := b.Spec
 	s.Env, s.Clocks, s.Streams, s.Window, s.Harden.Filter = b.Env, b.Clocks, b.Streams, b.Window, b.Filter
-	s.Cgroup.Facts, s.Egress.rules = b.Facts, b.Rules
+	s.Cgroup.Facts, s.Egress.rules, s.Egress.proxies = b.Facts, b.Rules, b.Proxies
 	if s.Join.Name != "" {
 		if s.joined, err = FindJoined(b.Store, s.Join.Name); err != nil {
 			return nil, err

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -46,7 +47,11 @@ type Egress struct {
 	Restricted bool     `json:"restricted"`
 	Allow      []string `json:"allow,omitempty"`
 
-	rules []slirp.Rule
+	// Proxy is the host's own, through which is reached what is reached; without credentials.
+	Proxy string `json:"proxy,omitempty"`
+
+	rules   []slirp.Rule
+	proxies *slirp.Proxies
 	// set are variables that give tools their addresses.
 	set map[string]string
 }
@@ -139,6 +144,9 @@ func findNetwork(s *Spec, r *Request) error {
 	}
 	var err error
 	if s.Network == profiles.NetBuiltin {
+		if err := s.Egress.findProxies(f); err != nil {
+			return err
+		}
 		s.NetProgram, err = besideSbx("sbx-net")
 		return err
 	}
@@ -194,6 +202,43 @@ func (s *Spec) resolveEgress(p *profiles.Network, f *finder) error {
 		s.Egress.Allow = append(s.Egress.Allow, rule.String())
 	}
 	return nil
+}
+
+// findProxies reads which proxies the host reaches others through. Port 80 is HTTP_PROXY's, all other ports HTTPS_PROXY's, and ALL_PROXY is for both, as clients have it.
+func (e *Egress) findProxies(f *finder) error {
+	all := f.variable("ALL_PROXY", "all_proxy")
+	p := slirp.Proxies{
+		HTTP:  cmp.Or(f.variable("http_proxy", "HTTP_PROXY"), all),
+		HTTPS: cmp.Or(f.variable("HTTPS_PROXY", "https_proxy"), all),
+		None:  f.variable("NO_PROXY", "no_proxy"),
+	}
+	for _, address := range []string{p.HTTP, p.HTTPS} {
+		if address == "" {
+			continue
+		}
+		host, err := checkProxy(address)
+		if err != nil {
+			return err
+		}
+		e.proxies = &p
+		e.Proxy = host // that of HTTPS, where they differ
+	}
+	return nil
+}
+
+// checkProxy is the host and port of a proxy's URL, if it is one of a kind that sbx-net speaks with.
+func checkProxy(address string) (string, error) {
+	if !strings.Contains(address, "://") {
+		address = "http://" + address
+	}
+	u, err := url.Parse(address)
+	if err != nil || u.Host == "" {
+		return "", &UsageError{"the environment names a proxy by no URL", "unset HTTPS_PROXY, HTTP_PROXY and ALL_PROXY, or pass --net slirp"}
+	}
+	if u.Scheme != "http" && u.Scheme != "socks5" && u.Scheme != "socks5h" {
+		return "", &UsageError{fmt.Sprintf("the host's proxy %s is of the kind %s, which sbx-net does not speak with", u.Host, u.Scheme), "http, socks5 and socks5h are there; or pass --net slirp"}
+	}
+	return u.Host, nil
 }
 
 // besideSbx is a program of sbx's own.
@@ -325,7 +370,7 @@ func (n *network) beside(s *Spec) func(p *userns.Process) error {
 			if err != nil {
 				return err
 			}
-			return n.builtin.HandOver(slirp.Setup{Restricted: s.Egress.Restricted, Allow: s.Egress.rules}, device)
+			return n.builtin.HandOver(slirp.Setup{Restricted: s.Egress.Restricted, Allow: s.Egress.rules, Proxies: s.Egress.proxies}, device)
 		}
 	case profiles.NetPasta:
 		return func(p *userns.Process) (err error) {
@@ -397,7 +442,11 @@ func (s *Spec) egressWords() string {
 	case profiles.NetNone:
 		return "none but a loopback of its own"
 	}
-	by := "one of its own, by " + filepath.Base(s.NetProgram) + ": "
+	by := "one of its own, by " + filepath.Base(s.NetProgram)
+	if s.Egress.Proxy != "" {
+		by += " and the host's proxy " + s.Egress.Proxy
+	}
+	by += ": "
 	switch {
 	case s.Egress.Restricted && len(s.Egress.Allow) == 0:
 		return by + "nothing is allowed"

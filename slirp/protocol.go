@@ -13,6 +13,15 @@ type Setup struct {
 	Allow      []Rule `json:"allow"`
 	// ResolvConf is the content of the host's resolv.conf(5).
 	ResolvConf string `json:"resolv_conf"`
+	// Proxies are those of the host; nil: it has none.
+	Proxies *Proxies `json:"proxies,omitempty"`
+}
+
+// Proxies are those through which the host reaches others, as its environment says: URLs, with credentials.
+type Proxies struct {
+	HTTP  string `json:"http,omitempty"`  // for port 80
+	HTTPS string `json:"https,omitempty"` // for all other ports
+	None  string `json:"none,omitempty"`  // for whom there is none: NO_PROXY
 }
 
 // Rule is one destination that may be reached. Exactly one of Name and Prefix is set.
@@ -62,7 +71,12 @@ type Contact struct {
 	Last     time.Time `json:"last"`
 }
 
-// Addresses of a built-in network. The sandbox's own is the first; to the gateway's nothing answers.
+// HostName is the name by which a sandbox reaches the host's loopback, on ports that a rule for just this name
+// allows.
+const HostName = "host.sbx.internal"
+
+// Addresses of a built-in network. The sandbox's own is the first; at the gateway's is
+// HostName, where that is allowed, and nothing else.
 const (
 	SandboxIPv4 = "10.0.2.100/24"
 	SandboxIPv6 = "fd00::100/64"

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/net/dns/dnsmessage"
+
+	"sbx/slirp"
 )
 
 // resolver is the name server of the sandbox. Behind it are the host's own. Without an allowlist it hands
@@ -19,8 +21,10 @@ type resolver struct {
 	policy  *policy
 	servers atomic.Pointer[[]netip.AddrPort]
 	refresh func() // asks for the host's configuration
-	asked   atomic.Int64
-	slots   chan struct{}
+	// byName tells whether the host's proxy is asked for a name; nil: there is none.
+	byName func(name string) bool
+	asked  atomic.Int64
+	slots  chan struct{}
 }
 
 const (
@@ -239,7 +243,13 @@ func (r *resolver) restricted(q question, room int) []byte {
 	if q.Type != dnsmessage.TypeA && q.Type != dnsmessage.TypeAAAA {
 		return q.reply(dnsmessage.RCodeSuccess, nil, room)
 	}
+	if q.name == slirp.HostName {
+		return q.reply(dnsmessage.RCodeSuccess, r.host(q), room)
+	}
 	found, code, err := r.lookUp(q)
+	if len(found) == 0 && r.byName != nil && r.byName(q.name) {
+		return q.reply(dnsmessage.RCodeSuccess, r.standIn(q), room)
+	}
 	if err != nil {
 		return q.reply(dnsmessage.RCodeServerFailure, nil, room)
 	}
@@ -256,6 +266,23 @@ func (r *resolver) restricted(q question, room int) []byte {
 		return q.reply(dnsmessage.RCodeNameError, nil, room)
 	}
 	return q.reply(code, kept, room)
+}
+
+// host answers for the host itself, which no name server is asked for.
+func (r *resolver) host(q question) []found {
+	if q.Type != dnsmessage.TypeA {
+		return nil
+	}
+	r.policy.open(q.name, hostItself, minTTL)
+	return []found{{hostItself, uint32(minTTL / time.Second)}}
+}
+
+// standIn answers for a name that only the host's proxy knows.
+func (r *resolver) standIn(q question) []found {
+	if q.Type != dnsmessage.TypeA {
+		return nil
+	}
+	return []found{{r.policy.standIn(q.name), uint32(minTTL / time.Second)}}
 }
 
 // refuseName counts a name that is not allowed. Names of addresses are looked up by many programs without

@@ -22,6 +22,7 @@ import (
 type gateway struct {
 	policy   *policy
 	resolver *resolver
+	upstream *upstream
 	stack    *stack.Stack
 	slots    chan struct{} // one for each TCP connection
 	flows    chan struct{} // one for each UDP flow

@@ -50,7 +50,14 @@ func run(supervisor *control) error {
 		return fmt.Errorf("reading the allowlist: %w", err)
 	}
 	servers := newResolver(rules, setup.ResolvConf, func() { supervisor.say(slirp.Word{Resolv: true}) })
-	g := &gateway{policy: rules, resolver: servers, slots: make(chan struct{}, maxConnections), flows: make(chan struct{}, maxFlows)}
+	proxies, err := newUpstream(setup.Proxies)
+	if err != nil {
+		return err
+	}
+	if proxies != nil {
+		servers.byName = proxies.names
+	}
+	g := &gateway{policy: rules, resolver: servers, upstream: proxies, slots: make(chan struct{}, maxConnections), flows: make(chan struct{}, maxFlows)}
 	warmUp()
 	if err := confine(); err != nil {
 		return fmt.Errorf("giving up what is not needed: %w", err)

@@ -19,8 +19,11 @@ type policy struct {
 
 	mutex  sync.Mutex
 	opened map[netip.Addr][]opening
-	report report
-	now    func() time.Time
+	// standFor are the addresses of names that only the host's proxy can look up.
+	standFor    map[string]netip.Addr
+	lastStandIn int
+	report      report
+	now         func() time.Time
 }
 
 type prefixRule struct {
@@ -43,7 +46,7 @@ const minTTL = 60 * time.Second
 const maxOpened = 4096
 
 func newPolicy(s *slirp.Setup) (*policy, error) {
-	p := &policy{restricted: s.Restricted, opened: map[netip.Addr][]opening{}, now: time.Now, report: report{advise: s.Restricted}}
+	p := &policy{restricted: s.Restricted, opened: map[netip.Addr][]opening{}, standFor: map[string]netip.Addr{}, now: time.Now, report: report{advise: s.Restricted}}
 	for _, r := range s.Allow {
 		if r.Prefix == "" {
 			p.names = append(p.names, r)
@@ -66,9 +69,10 @@ func covers(rule, port uint16) bool {
 	return rule == port
 }
 
+// matches tells whether a rule means a name. The host itself is meant by no wildcard.
 func matches(r *slirp.Rule, name string) bool {
 	if r.Wildcard {
-		return strings.HasSuffix(name, "."+r.Name)
+		return name != slirp.HostName && strings.HasSuffix(name, "."+r.Name)
 	}
 	return r.Name == name
 }
@@ -139,6 +143,8 @@ func (p *policy) decide(dst netip.AddrPort, udp bool) verdict {
 		}
 	}
 	switch {
+	case udp && standIns.Contains(address):
+		return verdict{why: "the host's proxy passes TCP on alone"}
 	case !p.restricted && local(address):
 		return verdict{why: "an address of the host's own or of its link"}
 	case !p.restricted:
@@ -242,6 +248,14 @@ func local(a netip.Addr) bool {
 // unspeakable are no addresses of anybody.
 func unspeakable(a netip.Addr) bool {
 	return a.IsUnspecified() || a.IsMulticast() || a == netip.AddrFrom4([4]byte{255, 255, 255, 255}) || thisNetwork.Contains(a)
+}
+
+// hostItself is where the loopback of the host is reached, under its name.
+var hostItself = netip.MustParseAddr(slirp.GatewayIPv4)
+
+// onHost tells whether a connection, open for these names, is one to the host itself.
+func onHost(dst netip.AddrPort, names ...string) bool {
+	return dst.Addr() == hostItself && slices.Contains(names, slirp.HostName)
 }
 
 // own are the addresses of the built-in network.

@@ -48,8 +48,9 @@ func (g *gateway) connection(r *tcp.ForwarderRequest) {
 // plain connects first, so that the sandbox sees what the host saw. Where the address is open for a name
 // alone, a TLS hello that comes nevertheless must name one that is allowed.
 func (g *gateway) plain(r *tcp.ForwarderRequest, dst netip.AddrPort, v verdict) {
-	server, err := dialer.Dial("tcp", dst.String())
+	server, err := g.dial(first(v.names), dst, v.names...)
 	if err != nil {
+		g.tellProxy(first(v.names), dst, err)
 		r.Complete(true)
 		return
 	}
@@ -68,6 +69,31 @@ func (g *gateway) plain(r *tcp.ForwarderRequest, dst netip.AddrPort, v verdict) 
 		client.CloseWrite()
 	}()
 	g.watchHello(client, server, dst)
+}
+
+// dial connects to an address for a name, if there is one. names are those for which it is open.
+func (g *gateway) dial(name string, dst netip.AddrPort, names ...string) (net.Conn, error) {
+	if onHost(dst, names...) {
+		return dialHost("tcp", dst.Port())
+	}
+	return g.upstream.dial(name, dst)
+}
+
+// dialHost connects to the host's loopback: by IPv4, else by IPv6.
+func dialHost(network string, port uint16) (net.Conn, error) {
+	c, err := dialer.Dial(network, netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), port).String())
+	if err == nil {
+		return c, nil
+	}
+	return dialer.Dial(network, netip.AddrPortFrom(netip.IPv6Loopback(), port).String())
+}
+
+// tellProxy counts what a proxy of the host's did not reach.
+func (g *gateway) tellProxy(name string, dst netip.AddrPort, err error) {
+	var by *proxyError
+	if errors.As(err, &by) {
+		g.policy.report.refuse(contactKey{name: name, address: dst.Addr(), port: dst.Port(), protocol: "tcp", why: by.Error()}, "")
+	}
 }
 
 func first(names []string) string {
@@ -102,7 +128,7 @@ func (g *gateway) watchHello(client *clientConn, server net.Conn, dst netip.Addr
 func finish(client *clientConn, server net.Conn, err error) {
 	if err != nil {
 		server.Close()
-	} else if c, ok := server.(*net.TCPConn); ok {
+	} else if c, ok := server.(interface{ CloseWrite() error }); ok {
 		c.CloseWrite()
 	}
 	client.wait()
@@ -125,8 +151,9 @@ func (g *gateway) named(r *tcp.ForwarderRequest, dst netip.AddrPort) {
 		client.abort()
 		return
 	}
-	server, err := dialer.Dial("tcp", dst.String())
+	server, err := g.dial(name, dst, name)
 	if err != nil {
+		g.tellProxy(name, dst, err)
 		client.abort()
 		return
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"net"
+	"net/netip"
 	"time"
 
 	"gvisor.dev/gvisor/pkg/tcpip/adapters/gonet"
@@ -41,12 +42,12 @@ func (g *gateway) flow(r *udp.ForwarderRequest) {
 	go func() {
 		defer func() { <-g.flows }()
 		defer client.Close()
-		server, err := dialer.Dial("udp", dst.String())
+		v := g.policy.decide(dst, true)
+		server, err := dialPackets(dst, v.names)
 		if err != nil {
 			return
 		}
 		defer server.Close()
-		v := g.policy.decide(dst, true)
 		g.policy.report.reach(contactKey{name: g.policy.nameFor(v, dst.Addr()), address: dst.Addr(), port: dst.Port(), protocol: "udp"})
 		done := make(chan struct{})
 		go func() {
@@ -57,6 +58,13 @@ func (g *gateway) flow(r *udp.ForwarderRequest) {
 		server.SetReadDeadline(time.Now())
 		<-done
 	}()
+}
+
+func dialPackets(dst netip.AddrPort, names []string) (net.Conn, error) {
+	if onHost(dst, names...) {
+		return dialHost("udp", dst.Port())
+	}
+	return dialer.Dial("udp", dst.String())
 }
 
 // passPackets passes packets on until none has come for a while, either way.

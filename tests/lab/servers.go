@@ -18,7 +18,8 @@ import (
 	"golang.org/x/net/dns/dnsmessage"
 )
 
-// Ports of the servers, on all addresses. 9998 sends as much as is read, 9997 reads all that is sent.
+// Ports of the servers, on all addresses. 9998 sends as much as is read, 9997 reads all that is sent; 3128 is an HTTP proxy,
+// 1080 one of SOCKS 5.
 var (
 	noncePorts = []string{"22", "853", "5432", "8080", "9999"}
 	tlsPorts   = []string{"443", "8443"}
@@ -49,6 +50,8 @@ func startServers(l *log, server string) error {
 		fmt.Fprintf(c, "%d\n", n)
 		c.Close()
 	})
+	listen([]string{"3128"}, func(c net.Conn) { serveProxy(l, c) })
+	listen([]string{"1080"}, func(c net.Conn) { serveSocks(l, c) })
 	listen(httpPorts, func(c net.Conn) { serveHTTP(l, "http", c) })
 	config := &tls.Config{Certificates: []tls.Certificate{certificate()}}
 	listen(tlsPorts, func(c net.Conn) {

@@ -57,7 +57,7 @@ func setup(args ...string) error {
 }
 
 // programs are what the guest gets from bin; -shell finds all of them on PATH.
-var programs = []string{"./cmd/...", "./tests/enosys", "./tests/vm", "./bench"}
+var programs = []string{"./cmd/...", "./tests/enosys", "./tests/lab", "./tests/vm", "./bench"}
 
 // makeDrive makes a file system of bin, the sources and the job. It has no name any more, so that nothing is left of it
 // however this program ends.
