@@ -61,7 +61,7 @@ bench:
 	@$(SUDO) tests/setup.sh prepare
 	@$(SUDO) tests/setup.sh development
 	@mkdir -p bin/bench.d
-	@$(GO) build -trimpath -o bin/bench.d/ ./cmd/... ./bench
+	@$(GO) build -trimpath -o bin/bench.d/ ./cmd/... ./bench ./tests/lab
 	@printf 'package main\n\nfunc main() {}\n' > bin/bench.d/nothing.go
 	@$(GO) build -trimpath -o bin/bench.d/nothing bin/bench.d/nothing.go
 	@$(SUDO) tests/setup.sh stage bin/bench.d

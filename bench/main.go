@@ -38,7 +38,11 @@ func main() {
 	if *onImages {
 		rows = []row{pulls}
 	}
-	if err := bench(*dir, max(*runs, 30), rows); err != nil {
+	measure := func() error { return bench(*dir, max(*runs, 30), withNetworks(rows, *only || *onImages)) }
+	if *inLab || *connectTo != "" {
+		measure = inside
+	}
+	if err := measure(); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}

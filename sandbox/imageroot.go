@@ -31,6 +31,7 @@ func resolveImageRoot(s *Spec, r *Request, p *profiles.Profile, b *base) error {
 	if err := l.files(s, r, p); err != nil {
 		return err
 	}
+	l.certificates(s)
 	if err := l.coverOwnFolders(); err != nil {
 		return err
 	}
@@ -173,7 +174,7 @@ func (b *base) command(s *Spec, r *Request, home string, line []string) {
 	}
 	s.Env = profiles.BuildEnv(profiles.EnvInput{
 		Caller: r.Environ, Base: env, Pass: r.Loaded.Profile.Env.Pass.Values(),
-		Set: r.Loaded.Profile.Env.SetValues(), Flags: r.EnvFlags,
+		Set: s.withServices(r.Loaded.Profile.Env.SetValues()), Flags: r.EnvFlags,
 	})
 	all := environment(s.Env)
 	for name := range all {

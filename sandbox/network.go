@@ -47,6 +47,8 @@ type Egress struct {
 	Restricted bool     `json:"restricted"`
 	Allow      []string `json:"allow,omitempty"`
 
+	// Certificates are files that variables of the caller's name, shown and passed.
+	Certificates []string `json:"certificates,omitempty"`
 	// Proxy is the host's own, through which is reached what is reached; without credentials.
 	Proxy string `json:"proxy,omitempty"`
 
@@ -135,6 +137,9 @@ func findNetwork(s *Spec, r *Request) error {
 	}
 	if s.Network == profiles.NetNone && s.Service() == "npm" {
 		f.set["npm_config_fetch_retries"] = "0" // it would try for more than a minute
+	}
+	if s.Network != profiles.NetNone {
+		s.Egress.findCertificates(f)
 	}
 	if s.Network != profiles.NetBuiltin && helpers[s.Network] == "" {
 		return nil // none, the host's, or another sandbox's

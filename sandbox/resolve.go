@@ -286,6 +286,7 @@ func resolveRoot(s *Spec, r *Request, p *profiles.Profile) error {
 	if err := l.files(s, r, p); err != nil {
 		return err
 	}
+	l.certificates(s)
 	if err := l.coverOwnFolders(); err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package sandbox
 
 import (
 	"cmp"
+	"encoding/json"
 	"fmt"
 	"io"
 	"maps"
@@ -34,7 +35,7 @@ type endpoint struct {
 
 // services are the tools, by their names without the @.
 var services = map[string]func(*finder) ([]endpoint, error){
-	"apt": (*finder).apt, "git": (*finder).git, "go": (*finder).golang, "npm": (*finder).npm, "pip": (*finder).pip,
+	"apt": (*finder).apt, "cargo": (*finder).cargo, "git": (*finder).git, "go": (*finder).golang, "npm": (*finder).npm, "pip": (*finder).pip,
 }
 
 // ServiceError is a service whose hosts are not known.
@@ -51,7 +52,7 @@ func (e *ServiceError) Unwrap() error { return e.Err }
 
 // tools are the services that commands use.
 var tools = map[string]string{
-	"apt": "apt", "apt-get": "apt", "git": "git", "go": "go", "npm": "npm", "npx": "npm", "pip": "pip", "pip3": "pip",
+	"apt": "apt", "apt-get": "apt", "cargo": "cargo", "git": "git", "go": "go", "npm": "npm", "npx": "npm", "pip": "pip", "pip3": "pip",
 }
 
 // Service is the name of the service that the command uses, or nothing.
@@ -227,7 +228,8 @@ func (f *finder) apt() (found []endpoint, err error) {
 	return found, err
 }
 
-// pip: the index and the further ones; pip's default is in none of its settings.
+// pip: the index and the further ones. Its default is in none of its settings, but in itself, with the host
+// that the default's files are on.
 func (f *finder) pip() (found []endpoint, err error) {
 	file := f.variable("PIP_CONFIG_FILE")
 	values := map[string]string{}
@@ -244,7 +246,56 @@ func (f *finder) pip() (found []endpoint, err error) {
 			f.set[name] = strings.TrimSpace(f.set[name] + " " + withoutCredentials(address))
 		}
 	}
-	return found, nil
+	if f.set["PIP_INDEX_URL"] != "" {
+		return found, nil
+	}
+	said, err := f.ask("python3", "-c", "from pip._internal.models.index import PyPI; print(PyPI.simple_url, 'https://' + PyPI.file_storage_domain)")
+	for _, address := range strings.Fields(said) {
+		found = append(found, endpoint{address: address})
+	}
+	return found, err
+}
+
+// cargo: the registries and sources of its configuration, and its default index, which it tells when it does
+// not reach it. Where files are downloaded from is in the configuration of the index, of which cargo keeps
+// a copy: https://doc.rust-lang.org/cargo/reference/registry-index.html.
+func (f *finder) cargo() (found []endpoint, err error) {
+	home := cmp.Or(f.variable("CARGO_HOME"), filepath.Join(f.home, ".cargo"))
+	replaced := false
+	for _, file := range []endpoint{{f.inProject(".cargo/config.toml"), true}, {filepath.Join(home, "config.toml"), false}, {filepath.Join(home, "config"), false}} {
+		for line := range strings.Lines(readPlain(file.address)) {
+			key, value, _ := strings.Cut(line, "=")
+			value = strings.Trim(strings.TrimSpace(value), `"'`)
+			switch key = strings.TrimSpace(key); {
+			case key == "index" || key == "registry":
+				found = append(found, endpoint{strings.TrimPrefix(value, "sparse+"), file.project})
+			case key == "replace-with":
+				replaced = true
+			}
+		}
+	}
+	for name, value := range f.environ {
+		if strings.HasPrefix(name, "CARGO_REGISTRIES_") && strings.HasSuffix(name, "_INDEX") {
+			found = append(found, endpoint{address: strings.TrimPrefix(value, "sparse+")})
+			f.set[name] = withoutCredentials(value)
+		}
+	}
+	copies, _ := filepath.Glob(filepath.Join(home, "registry/index/*/config.json"))
+	for _, file := range copies {
+		var index struct{ DL, API string }
+		if json.Unmarshal([]byte(readPlain(file)), &index) == nil {
+			found = append(found, endpoint{address: index.DL})
+		}
+	}
+	if replaced {
+		return found, nil
+	}
+	said, err := f.ask("sh", "-c", "CARGO_NET_RETRY=0 cargo search x 2>&1 || true")
+	if _, after, ok := strings.Cut(said, "failed to download from `"); ok {
+		address, _, _ := strings.Cut(after, "`")
+		found = append(found, endpoint{address: address})
+	}
+	return found, err
 }
 
 // git: the project's remotes; git-config(1).
@@ -286,7 +337,10 @@ func settings(path string) map[string]string {
 	return values
 }
 
-// readPlain reads a plain file, at most 256 KiB of it: a project may have anything there.
+// maxPlain is how much is read of a file, in bytes.
+const maxPlain = 1 << 20
+
+// readPlain reads a plain file, at most maxPlain of it: a project may have anything there.
 func readPlain(path string) string {
 	if path == "" {
 		return ""
@@ -299,7 +353,7 @@ func readPlain(path string) string {
 	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
 		return ""
 	}
-	data, _ := io.ReadAll(io.LimitReader(f, 256<<10))
+	data, _ := io.ReadAll(io.LimitReader(f, maxPlain))
 	return string(data)
 }
 

@@ -4,7 +4,7 @@
 //
 //	lab [-loopback-dns] [-without PROGRAM] LOG command [args...]
 //
-// Each server answers with $LAB_NONCE and writes a line to LOG: protocol, the address that was reached, and
+// The certificate of the servers lies beside LOG. Each server answers with $LAB_NONCE and writes a line to LOG: protocol, the address that was reached, and
 // what was asked there. The command runs as the caller, without capabilities.
 package main
 
@@ -109,7 +109,7 @@ func serve(loopbackDNS bool, missing []string, logPath string, command []string)
 		}
 	}
 	l := &log{file: file, nonce: os.Getenv("LAB_NONCE")}
-	if err := startServers(l, server); err != nil {
+	if err := startServers(l, server, filepath.Dir(logPath)); err != nil {
 		return 0, err
 	}
 	// The command is no part of the set-up: without ambient capabilities it has none.

@@ -7,11 +7,15 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
 	"fmt"
 	"io"
 	"math/big"
 	"net"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -27,7 +31,7 @@ var (
 	udpPorts   = []string{"123", "443", "9999"}
 )
 
-func startServers(l *log, server string) error {
+func startServers(l *log, server, dir string) error {
 	var err error
 	listen := func(ports []string, serve func(net.Conn)) {
 		for _, port := range ports {
@@ -54,6 +58,10 @@ func startServers(l *log, server string) error {
 	listen([]string{"1080"}, func(c net.Conn) { serveSocks(l, c) })
 	listen(httpPorts, func(c net.Conn) { serveHTTP(l, "http", c) })
 	config := &tls.Config{Certificates: []tls.Certificate{certificate()}}
+	public := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: config.Certificates[0].Certificate[0]})
+	if err := os.WriteFile(filepath.Join(dir, "lab-certificate.pem"), public, 0o644); err != nil {
+		return err
+	}
 	listen(tlsPorts, func(c net.Conn) {
 		t := tls.Server(c, config)
 		if t.Handshake() != nil {
@@ -137,7 +145,7 @@ func certificate() tls.Certificate {
 	if err != nil {
 		panic(err)
 	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{"*.test", "allowed.test", "other.test"},
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "lab"}, IsCA: true, BasicConstraintsValid: true, DNSNames: []string{"*.test", "allowed.test", "other.test"},
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour)}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
 	if err != nil {
