@@ -31,7 +31,7 @@ func main() {
 	only := flag.Bool("limits", false, "only the start with limits, which the guest is for")
 	onImages := flag.Bool("images", false, "only the rows of images")
 	flag.Parse()
-	rows := []row{startSingle, startSubIDs, version, memory, many, throughput, filter, pulls, limited, execStart, records, detached, captures}
+	rows := []row{startSingle, startSubIDs, version, memory, many, throughput, filter, pulls, limited, execStart, records, detached, captures, diffStat, applyMany}
 	if *only {
 		rows = []row{limited}
 	}

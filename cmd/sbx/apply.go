@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"os"
+	"slices"
 
 	"sbx/review"
 	"sbx/sandbox"
@@ -59,11 +60,22 @@ func (c *applyCmd) Run() error {
 		return err
 	}
 	left := leftOver(h, all, chosen, refused)
+	if len(left) == 0 && len(h.paths) > 0 {
+		if left, err = h.unapplied(); err != nil {
+			return err
+		}
+	}
 	printApplied(h.record.Name, chosen, left)
-	if len(left) == 0 && len(h.paths) == 0 {
+	if len(left) == 0 {
 		return h.release()
 	}
 	return nil
+}
+
+// unapplied are all changes that are still held back, and could be applied.
+func (h *heldBack) unapplied() ([]*review.Change, error) {
+	list, err := h.set.Changes()
+	return slices.DeleteFunc(list, func(c *review.Change) bool { return c.Inner || c.Refused != "" }), err
 }
 
 // mergeAll merges what is in conflict, as far as that can be done. The rest stays in conflict, and says so.
