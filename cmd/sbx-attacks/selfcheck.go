@@ -36,6 +36,10 @@ type verdict struct {
 // selfcheck makes the attacks in sandboxes of the caller's, and without one, and prints what became of each promise.
 // The exit status is 1 where one failed, and 125 where nothing could be found out.
 func selfcheck(args []string) int {
+	if len(args) == 1 && args[0] == "--help" {
+		fmt.Println("Usage: sbx selfcheck [--json]\n\nAttack sandboxes on this machine, and tell what was safe.")
+		return 0
+	}
 	if len(args) > 1 || len(args) == 1 && args[0] != "--json" {
 		fmt.Fprintln(os.Stderr, "sbx: usage: sbx selfcheck [--json]")
 		return 125

@@ -30,7 +30,8 @@ func TestManPage(t *testing.T) {
 	var all []string
 	for _, verb := range []string{"run", "shell", "explain", "doctor", "ps", "exec", "attach", "logs", "inspect", "stats", "top", "port", "start", "stop", "kill",
 		"pause", "resume", "wait", "rename", "cp", "rm", "events", "volume ls", "volume create", "volume rm", "profile list", "profile show", "profile check", "init", "trust", "untrust", "tasks",
-		"pull", "images", "rmi", "tag", "save", "load", "import", "commit", "push", "login", "lock", "prune"} {
+		"pull", "images", "rmi", "tag", "save", "load", "import", "commit", "push", "login", "lock", "prune",
+		"diff", "apply", "discard", "undo", "snapshot", "restore", "selfcheck", "version"} {
 		help, err := exec.Command("sbx", append(strings.Fields(verb), "--help")...).Output()
 		if err != nil {
 			t.Fatalf("sbx %s --help: %v", verb, err)
