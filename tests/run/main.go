@@ -148,7 +148,8 @@ func parts(pkgs []string, o options) []part {
 		}
 	}
 	if want("real") {
-		ps = append(ps, scripts("real input", withIDs, "TestReal/("+o.run+")", o.all))
+		ps = append(ps, scripts("real input", withIDs, "TestReal/("+o.run+")", o.all),
+			scripts("real input (no sub-ids)", noSubIDs, "TestReal/("+o.run+")", o.all))
 	}
 	return ps
 }
