@@ -278,3 +278,12 @@ func (s *Spec) recapture(folder string, say func(string)) error {
 	c.Refused = true
 	return MakeCaptures(s, filepath.Dir(filepath.Dir(c.Dir)), say)
 }
+
+// HoldsSome tells at one look that a sandbox with this folder upper holds changes back. Where it does not, only
+// reading them tells.
+func HoldsSome(upper string) bool {
+	captures, err := review.Captures(CapturesFolder(upper))
+	return err == nil && slices.ContainsFunc(captures, func(c *review.Capture) bool {
+		return c.Driver == review.Overlay && hasEntries(filepath.Join(c.Dir, review.UpperName))
+	})
+}

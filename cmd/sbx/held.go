@@ -40,6 +40,9 @@ func (l *launch) endReview(name string, ended error) error {
 	if !l.held() || l.flags.Rm || name == "" {
 		return ended
 	}
+	if !l.flags.Review && !l.flags.ApplyIfClean && !sandbox.IsTerminal(os.Stderr) && sandbox.HoldsSome(l.store.Upper(name)) {
+		return ended // nobody is told what it is, which takes a look at each file
+	}
 	t, err := summary(l.store, name)
 	switch {
 	case err != nil:
