@@ -182,10 +182,8 @@ func (e *Env) buses() (list []Bus) {
 	return list
 }
 
-// RuntimeDir is the user's folder for sockets: $XDG_RUNTIME_DIR where that is the user's, which it is not after su, else
+// runtimeDir is the user's folder for sockets: $XDG_RUNTIME_DIR where that is the user's, which it is not after su, else
 // /run/user/UID, which su, cron and ssh may not have told. It is empty where there is neither.
-func RuntimeDir() string { return Here().runtimeDir() }
-
 func (e *Env) runtimeDir() string {
 	for _, dir := range []string{os.Getenv("XDG_RUNTIME_DIR"), fmt.Sprintf("/run/user/%d", e.UID)} {
 		var st unix.Stat_t

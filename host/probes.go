@@ -1,11 +1,5 @@
 package host
 
-// Coming lists the probes of what only later versions of sbx use: nothing today. Nobody is told to install
-// something for a feature that is not there.
-func Coming() []*Probe {
-	return nil
-}
-
 // All lists the probes in the order in which doctor shows them: what the main job needs, then what makes it stronger,
 // then what explains the answers.
 func All() []*Probe {

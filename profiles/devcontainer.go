@@ -94,9 +94,6 @@ func (t *taker) add(table, name, value string) {
 		t.leaveOut("%s: %s", line, src.errs[0].Msg)
 		return
 	}
-	if len(checkLater(p)) > 0 {
-		line = "# " + line + "  # this version of sbx does not have this yet"
-	}
 	if t.d.Tables == nil {
 		t.d.Tables = map[string][]string{}
 	}

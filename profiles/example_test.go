@@ -3,7 +3,6 @@ package profiles
 import (
 	"os"
 	"reflect"
-	"slices"
 	"strings"
 	"testing"
 )
@@ -88,32 +87,6 @@ func wantAllSet(t *testing.T, v reflect.Value, path string) {
 			t.Errorf("%s: not in the example, or not in the schema", name)
 		case f.Kind() == reflect.Struct:
 			wantAllSet(t, f, name)
-		}
-	}
-}
-
-// What is marked as not there yet is what is refused.
-func TestExampleMarksWhatIsNotYet(t *testing.T) {
-	config, profile := exampleParts(t)
-	for _, l := range append(slices.Clone(notYet), notYetConfig...) {
-		table, name, _ := strings.Cut(l.key, ".")
-		text := live(profile)
-		if slices.ContainsFunc(notYetConfig, func(c later) bool { return c.key == l.key }) && !slices.ContainsFunc(notYet, func(c later) bool { return c.key == l.key }) {
-			text = live(config)
-		}
-		if l.key == "aliases" || l.key == "registries" || table == "trust" {
-			continue // marked in the comment above the table
-		}
-		_, section, _ := strings.Cut(text, "\n["+table+"]")
-		section, _, _ = strings.Cut(section, "\n[")
-		found := false
-		for line := range strings.SplitSeq(section, "\n") {
-			if strings.HasPrefix(strings.TrimSpace(line), name+" ") && strings.Contains(line, "(not yet)") {
-				found = true
-			}
-		}
-		if !found {
-			t.Errorf("%s: not marked (not yet)", l.key)
 		}
 	}
 }

@@ -9,15 +9,12 @@ import (
 func sortedNames[T any](m map[string]T) []string { return slices.Sorted(maps.Keys(m)) }
 
 // parseProfile reads the text of a profile and checks all of it: syntax, keys,
-// types and values, then what this version does not have yet.
+// types and values.
 func parseProfile(text string, o Origin, b base) (*Profile, error) {
 	src := &source{origin: o, base: b}
 	p := &Profile{}
 	if n, ok := src.document(text); ok {
 		readProfile(n, p, wholeFile)
-	}
-	if len(src.errs) == 0 {
-		src.errs = checkLater(p)
 	}
 	return p, src.errs.orNil()
 }
@@ -183,53 +180,6 @@ func readTask(name string, n node) Task {
 	return t
 }
 
-// checkLater refuses what this version does not have yet, wherever it stands.
-func checkLater(p *Profile) Errors {
-	errs := refuseLater(profileKeys, notYet, p)
-	for _, name := range sortedNames(p.Tasks) {
-		t := p.Tasks[name].Profile
-		errs = append(errs, checkLater(&t)...)
-	}
-	for _, name := range sortedNames(p.Variants) {
-		errs = append(errs, checkLater(p.Variants[name])...)
-	}
-	return errs
-}
-
-func refuseLater[R any](keys []key[R], table []later, r *R) Errors {
-	var errs Errors
-	for _, l := range table {
-		i := slices.IndexFunc(keys, func(k key[R]) bool { return k.path() == l.key })
-		if i < 0 {
-			continue
-		}
-		for _, e := range keys[i].entries(r) {
-			if l.refuses(e) {
-				errs = append(errs, errorAt(e.From, l.fault(e)))
-			}
-		}
-	}
-	return errs
-}
-
-// refuses passes an empty list, but for `allow`, where it says something.
-func (l later) refuses(e Entry) bool {
-	if e.Value == "" && l.key != "network.allow" {
-		return false
-	}
-	if l.key == "network.mode" && strings.HasPrefix(e.Value, "join:") {
-		return false
-	}
-	return !slices.Contains(l.allowed, e.Value)
-}
-
-func (l later) fault(e Entry) error {
-	if len(l.allowed) == 0 {
-		return faultf(l.instead, "%s is not available in this version of sbx", l.key)
-	}
-	return faultf(l.instead, "%s = %q is not available in this version of sbx", l.key, e.Value)
-}
-
 // parseConfig reads the text of config.toml.
 func parseConfig(text string, o Origin, b base) (Config, error) {
 	src := &source{origin: o, base: b}
@@ -238,9 +188,6 @@ func parseConfig(text string, o Origin, b base) (Config, error) {
 		readTable(n, "", configKeys, &c, map[string]func(node){
 			"registries": func(n node) { readRegistries(n, &c) },
 		})
-	}
-	if len(src.errs) == 0 {
-		src.errs = laterConfig(&c)
 	}
 	return c, src.errs.orNil()
 }
@@ -261,20 +208,6 @@ func readRegistries(n node, c *Config) {
 		readTable(child, "", registryKeys, &r, nil)
 		c.Registries[name] = r
 	}
-}
-
-func laterConfig(c *Config) Errors {
-	errs := refuseLater(configKeys, notYetConfig, c)
-	i := slices.IndexFunc(notYetConfig, func(l later) bool { return l.key == "registries" })
-	for _, name := range sortedNames(c.Registries) {
-		r := c.Registries[name]
-		for _, e := range entriesOf(registryKeys, &r) {
-			if i >= 0 {
-				errs = append(errs, errorAt(e.From, notYetConfig[i].fault(e)))
-			}
-		}
-	}
-	return errs
 }
 
 func entriesOf[R any](keys []key[R], r *R) []Entry {

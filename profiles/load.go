@@ -478,9 +478,6 @@ func FromFlags(flags []Flag, dir, home string) (*Profile, error) {
 		merge(p, one)
 		errs = append(errs, src.errs...)
 	}
-	if len(errs) == 0 {
-		errs = checkLater(p)
-	}
 	return p, errs.orNil()
 }
 

@@ -85,36 +85,6 @@ func TestSeveralErrorsComeInOrder(t *testing.T) {
 	}
 }
 
-func TestNotYetIsRefused(t *testing.T) {
-	for _, c := range []struct{ text, want string }{
-		{"[files]\nhome = 'kept'", `files.home = "kept" is not available in this version of sbx; name the folders`},
-		{"[tasks.x]\nrun = 'a'\nfiles.home = 'kept'", `f.toml:3:14: files.home = "kept" is not`},
-		// what is wrong anyway is said first
-		{"[limits]\nmemory = '0'\n[files]\nhome = 'kept'", `f.toml:2:10: limits.memory: size "0" is not above zero`},
-	} {
-		if _, err := parseText(c.text); err == nil || !strings.Contains(err.Error(), c.want) {
-			t.Errorf("%q:\ngot  %v\nwant %s", c.text, err, c.want)
-		}
-	}
-	good := "[files]\nhome='empty'\ndevices=[]\nvolumes=[]\nproject='none'\n[harden]\nnested=false\nseccomp='off'\ncap_add=[]\n[limits]\nenforce='required'\n[network]\nmode='host'"
-	if _, err := parseText(good); err != nil {
-		t.Errorf("what needs no feature: %v", err)
-	}
-}
-
-func TestEveryLaterKeyIsInTheSchema(t *testing.T) {
-	for _, l := range notYet {
-		if !hasKey(profileKeys, l.key) {
-			t.Errorf("%s is no key of a profile", l.key)
-		}
-	}
-	for _, l := range notYetConfig {
-		if !hasKey(configKeys, l.key) && l.key != "registries" {
-			t.Errorf("%s is no key of the configuration", l.key)
-		}
-	}
-}
-
 func hasKey[R any](keys []key[R], path string) bool {
 	for _, k := range keys {
 		if k.path() == path {

@@ -66,9 +66,6 @@ type random struct {
 }
 
 func newRandom(t *testing.T, rnd *rand.Rand) *random {
-	before := notYet
-	notYet = nil // every key, built or not
-	t.Cleanup(func() { notYet = before })
 	return &random{rnd: rnd, h: newHouse(t, map[string]string{
 		"home/.ssh/id": "", "home/a/b/c": "", "home/proj/src/x": "", "home/proj/secrets/x": "", "home/proj/.git/config": "",
 		"home/proj/out": "-> ../.ssh", "home/proj/in": "-> src", "home/proj/s": "-> secrets", "home/proj/up": "-> ..", "home/proj/tools/agent/x": "",

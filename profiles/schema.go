@@ -70,17 +70,3 @@ var registryKeys = []key[Registry]{
 	list[Registry, string]{name: "mirrors", like: `"127.0.0.1:5000"`, parse: word("127.0.0.1:5000", parseReference), at: func(r *Registry) *List[string] { return &r.Mirrors }},
 	scalar[Registry, bool]{"insecure", `true`, parseBool, func(r *Registry) *Val[bool] { return &r.Insecure }, nil},
 }
-
-// later is a key, or all but some values of it, whose feature is not there
-// yet. An issue that builds one deletes its line here.
-type later struct {
-	key     string
-	allowed []string // the values that need no feature; an empty list needs none anyway
-	instead string   // what to do for now
-}
-
-var notYet = []later{
-	{"files.home", []string{"empty"}, "name the folders to keep in [files] write or mounts"},
-}
-
-var notYetConfig = []later{}

@@ -272,8 +272,11 @@ func (j *journal) seal() error {
 			return err
 		}
 		now, err := s.lookup()
-		if err != nil || now == nil {
-			return fmt.Errorf("changing %s: it is gone (%v)", s.path, err)
+		if err == nil && now == nil {
+			err = unix.ENOENT
+		}
+		if err != nil {
+			return fmt.Errorf("changing %s: %w", s.path, err)
 		}
 		// A set-group-ID bit is the host's own, of the folder above.
 		if want := o.New.shown()&0o1777 | now.perm()&unix.S_ISGID; now.perm() != want {

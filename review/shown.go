@@ -80,7 +80,10 @@ func (s *Set) readShown() (*shown, error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
-	if err != nil || note.Seen == nil {
+	if err == nil && note.Seen == nil {
+		err = errors.New("it lacks what was shown")
+	}
+	if err != nil {
 		return nil, fmt.Errorf("reading %s: %w", filepath.Join(s.Dir, shownFile), err)
 	}
 	return note, nil

@@ -46,13 +46,6 @@ func (r *Running) makeGroup(maker *cgroup.Maker, first func(pid int) error) func
 	}
 }
 
-// Group is the sandbox's cgroup, by which it is frozen, counted and, where it has ended, known: nil where it has none.
-func (r *Running) Group() *cgroup.Group {
-	r.counting.Lock()
-	defer r.counting.Unlock()
-	return r.group
-}
-
 // withoutGroup makes of the spec one that goes on without its cgroup. What was to be limited lowers the level, which may
 // then be less than what is required.
 func (r *Running) withoutGroup(err *groupError) error {

@@ -28,6 +28,9 @@ func resolveImageRoot(s *Spec, r *Request, p *profiles.Profile, b *base) error {
 	home := cmp.Or(absoluteOr(line[5], ""), homeInside(s, r.Account))
 	l := b.firstEntries(s, r.Account, home, line[0] == "")
 	l.own, l.state = ownFolders(r.Account.Home, r.Account.UID), StateFolder(r.Account.Home)
+	if err := l.keepHome(s, r, p, home); err != nil {
+		return err
+	}
 	if err := l.files(s, r, p); err != nil {
 		return err
 	}

@@ -90,7 +90,7 @@ func MakeUpper(s *Spec, folder *state.Folder) error {
 		return err
 	}
 	for _, e := range s.Root.Entries {
-		if e.Kind == fuseoverlay.Kept {
+		if e.Kind == fuseoverlay.Kept && host.Within(e.Source, folder.Upper()) {
 			if err := makeFolder(e.Source, os.FileMode(e.Mode)); err != nil {
 				return err
 			}

@@ -283,6 +283,9 @@ func resolveRoot(s *Spec, r *Request, p *profiles.Profile) error {
 	pathFolders, variables := l.toolchains(r)
 	l.base = len(l.entries)
 	l.own, l.state = ownFolders(r.Account.Home, r.Account.UID), StateFolder(r.Account.Home)
+	if err := l.keepHome(s, r, p, home); err != nil {
+		return err
+	}
 	if err := l.files(s, r, p); err != nil {
 		return err
 	}

@@ -1,12 +1,14 @@
 package slirp
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -135,7 +137,7 @@ func (p *Ports) List() (list []Port) {
 		list = append(list, port)
 	}
 	slices.SortFunc(list, func(a, b Port) int {
-		return (int(a.Host)-int(b.Host))*4 + a.IP.Compare(b.IP)
+		return cmp.Or(cmp.Compare(a.Host, b.Host), a.IP.Compare(b.IP), strings.Compare(a.String(), b.String()))
 	})
 	return list
 }

@@ -143,12 +143,6 @@ func choose(data []byte, ref images.Ref) (images.Descriptor, error) {
 	return images.Descriptor{}, &PlatformError{ref.String(), here(), slices.Compact(has)}
 }
 
-// IsAbsent tells whether an error says that nobody has the image, or nobody without other credentials.
-func IsAbsent(err error) bool {
-	var status *StatusError
-	return errors.As(err, &status) && status.Status == http.StatusNotFound
-}
-
 // IsDenied tells whether an error says that credentials are missing or wrong.
 func IsDenied(err error) bool {
 	var status *StatusError
