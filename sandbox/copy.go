@@ -212,17 +212,28 @@ func (c *copier) folder(from *os.File, name string, into *os.File, newName strin
 	}
 	defer source.Close()
 	// Writable while it is filled; its own mode after that.
-	if err := unix.Mkdirat(int(into.Fd()), newName, 0o700); err != nil && err != unix.EEXIST {
-		return fmt.Errorf("making %s: %w", shown, err)
-	} else if err == nil {
-		defer unix.Fchmodat(int(into.Fd()), newName, mode, 0)
+	made := unix.Mkdirat(int(into.Fd()), newName, 0o700)
+	if made != nil && made != unix.EEXIST {
+		return fmt.Errorf("making %s: %w", shown, made)
 	}
 	target, err := openAt(into, newName, unix.O_PATH|unix.O_DIRECTORY, 0)
 	if err != nil {
 		return fmt.Errorf("copying to %s: %w", shown, plainError(err))
 	}
 	defer target.Close()
-	return c.folderContent(source, target, shown)
+	if err := c.folderContent(source, target, shown); err != nil || made != nil {
+		return err
+	}
+	return setMode(target, mode)
+}
+
+// setMode changes the mode of an open file. By its name it could be another one by now: a payload that puts a link
+// in the place of a folder would have the mode of what that leads to changed.
+func setMode(f *os.File, mode uint32) error {
+	if err := unix.Chmod(fmt.Sprintf("/proc/self/fd/%d", f.Fd()), mode); err != nil {
+		return &os.PathError{Op: "chmod", Path: f.Name(), Err: err}
+	}
+	return nil
 }
 
 func (c *copier) folderContent(from, into *os.File, shown string) error {

@@ -280,11 +280,13 @@ func (f *finder) cargo() (found []endpoint, err error) {
 			f.set[name] = withoutCredentials(value)
 		}
 	}
+	// What cargo keeps of an index may be a cache that sandboxes write to: it is no more the user's word than a file of
+	// the project, and leads to no private address.
 	copies, _ := filepath.Glob(filepath.Join(home, "registry/index/*/config.json"))
 	for _, file := range copies {
 		var index struct{ DL, API string }
 		if json.Unmarshal([]byte(readPlain(file)), &index) == nil {
-			found = append(found, endpoint{address: index.DL})
+			found = append(found, endpoint{address: index.DL, project: true})
 		}
 	}
 	if replaced {

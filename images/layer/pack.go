@@ -186,7 +186,7 @@ func (p *packer) file(parent int, base string, h *tar.Header, st *unix.Stat_t) e
 	}
 	h.Typeflag, h.Size = tar.TypeReg, st.Size
 	p.attributes(fd, h)
-	if line, ok := p.Without[h.Name]; ok {
+	if line, ok := p.Without[h.Name]; ok && st.Size <= maxAccountsFile {
 		return p.without(f, h, line)
 	}
 	if err := p.tar.WriteHeader(h); err != nil {
@@ -200,6 +200,9 @@ func (p *packer) file(parent int, base string, h *tar.Header, st *unix.Stat_t) e
 }
 
 type onlyWriter struct{ io.Writer }
+
+// maxAccountsFile is far more than a file of accounts has, in bytes. A larger one is packed as it is.
+const maxAccountsFile = 1 << 20
 
 // without packs a small file but for one line.
 func (p *packer) without(f *os.File, h *tar.Header, line string) error {
