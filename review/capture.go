@@ -47,6 +47,8 @@ type Capture struct {
 	Began time.Time `json:"began"`
 	// User names the layout of ids that the sandbox has, for people.
 	User string `json:"user"`
+	// Hidden are paths, relative to the folder, that the sandbox must not see.
+	Hidden []raw `json:"hidden,omitempty"`
 	// Dir is where the capture lies.
 	Dir string `json:"-"`
 }

@@ -155,6 +155,9 @@ func (h *held) judge(c *Change) {
 	if c.new != nil && !c.new.plainFile() && !c.new.folder() {
 		c.Refused = "a " + typeOf(c.new) + " is never applied"
 	}
+	if why := h.hidden(c); why != "" {
+		c.Refused = why
+	}
 	if c.Conflict == "" {
 		c.Conflict = h.hostChanged(c.Path, c.old)
 	}
