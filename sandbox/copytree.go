@@ -94,13 +94,16 @@ type treeCopy struct {
 	buf   []byte
 	// owners says that owners stay as well, and the marks of overlays: it takes root of a user namespace.
 	owners bool
+	// blank are paths of which only empty files and folders are made.
+	blank []string
 	// apart says that the two file systems share no content.
 	apart bool
 }
 
-// copyTree copies what is in the folder from into the folder to, which is empty, with modes and times.
-func copyTree(from, to *os.File) error {
-	c := &treeCopy{top: to, links: map[fileID]string{}}
+// copyTree copies what is in the folder from into the folder to, which is empty, with modes and times. At the
+// paths blank, relative to them, is nothing but an empty file or folder.
+func copyTree(from, to *os.File, blank ...string) error {
+	c := &treeCopy{top: to, links: map[fileID]string{}, blank: blank}
 	return c.begin(from)
 }
 
@@ -151,6 +154,9 @@ func like(f *os.File, st *unix.Stat_t) error {
 }
 
 func (c *treeCopy) entry(from, to *os.File, path, name string, st *unix.Stat_t) error {
+	if len(c.blank) > 0 && slices.Contains(c.blank, path[1:]) {
+		return c.placeholder(to, name, st)
+	}
 	switch st.Mode & unix.S_IFMT {
 	case unix.S_IFDIR:
 		return c.subfolder(from, to, path, name, st)
@@ -268,6 +274,26 @@ func (c *treeCopy) shareOrCopy(in, out *os.File, st *unix.Stat_t) error {
 		c.apart = true
 	}
 	return c.content(in, out, st.Size)
+}
+
+// placeholder makes an empty file or folder, with the mode and times of what it stands for.
+func (c *treeCopy) placeholder(to *os.File, name string, st *unix.Stat_t) (err error) {
+	var made *os.File
+	switch st.Mode & unix.S_IFMT {
+	case unix.S_IFDIR:
+		if err = unix.Mkdirat(int(to.Fd()), name, 0o700); err == nil {
+			made, err = openBelow(to, name, unix.O_RDONLY|unix.O_DIRECTORY)
+		}
+	case unix.S_IFREG:
+		made, err = createBelow(to, name)
+	default:
+		return nil
+	}
+	if err != nil {
+		return wrap(err, "making", name)
+	}
+	defer made.Close()
+	return c.like(made, st)
 }
 
 // mountPoint makes a file for another to be mounted on.

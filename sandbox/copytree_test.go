@@ -107,3 +107,15 @@ func TestSurvey(t *testing.T) {
 		t.Error("an unreadable file is no hindrance")
 	}
 }
+
+func TestCopyTreeLeavesPlacesBlank(t *testing.T) {
+	from, to := makeTree(t), t.TempDir()
+	must(t, os.WriteFile(filepath.Join(from, "sub/deep/key"), []byte("secret"), 0o600))
+	must(t, copyTree(open(t, from), open(t, to), "sub/deep", "sub/file"))
+	if names, err := os.ReadDir(filepath.Join(to, "sub/deep")); err != nil || len(names) > 0 {
+		t.Errorf("sub/deep has %v, %v", names, err)
+	}
+	if info, err := os.Stat(filepath.Join(to, "sub/file")); err != nil || info.Size() > 0 || info.Mode() != 0o640 {
+		t.Errorf("sub/file is %v, %v", info, err)
+	}
+}

@@ -89,7 +89,49 @@ func (m *maker) again(c *Captured, k *review.Capture) error {
 	if k.Driver == review.Overlay && len(c.Mounts) > 0 {
 		return &UsageError{"something was mounted below it since its changes are held by an overlay", "unmount it, or apply and discard what is held first"}
 	}
+	if err := m.hide(k); err != nil {
+		return err
+	}
 	return m.use(c, k.Dir, k.Driver)
+}
+
+// hide notes what is hidden by now, and empties the files of a copy that has some of it.
+func (m *maker) hide(k *review.Capture) error {
+	hidden := m.spec.hiddenIn(k.Folder)
+	if k.Hides(hidden) {
+		return nil
+	}
+	if k.Driver == review.Copy {
+		if err := review.Blank(k.Dir, hidden); err != nil {
+			return err
+		}
+	}
+	k.Hide(hidden)
+	return review.Begin(k.Dir, *k)
+}
+
+// hiddenIn are the paths, relative to a captured folder, that are covered there, or would be if they came.
+func (s *Spec) hiddenIn(folder string) (paths []string) {
+	add := func(path string) {
+		inner := func(c Captured) bool {
+			return c.Folder != folder && host.Within(c.Folder, folder) && host.Within(path, c.Folder)
+		}
+		if path == folder || !host.Within(path, folder) || slices.ContainsFunc(s.Captured, inner) {
+			return
+		}
+		if rel, err := filepath.Rel(folder, path); err == nil && !slices.Contains(paths, rel) {
+			paths = append(paths, rel)
+		}
+	}
+	for _, e := range s.Root.Entries {
+		if e.Kind == fuseoverlay.HideFile || e.Kind == fuseoverlay.HideDir {
+			add(e.Target) // a captured folder is shown at its own path
+		}
+	}
+	for _, place := range s.Project.Hidden {
+		add(place.Path)
+	}
+	return paths
 }
 
 func hasEntries(dir string) bool {
@@ -134,14 +176,17 @@ func (m *maker) fill(c *Captured, dir string) error {
 	if err != nil {
 		return err
 	}
+	hidden := m.spec.hiddenIn(c.Folder)
 	if driver == review.Copy {
-		if err := copyTree(from, to); err != nil {
+		if err := copyTree(from, to, hidden...); err != nil {
 			return err
 		}
 	} else if err := m.overlay(from, to, dir); err != nil {
 		return err
 	}
-	if err := review.Begin(dir, review.Capture{Folder: c.Folder, Driver: driver, Began: began, User: m.user()}); err != nil {
+	made := review.Capture{Folder: c.Folder, Driver: driver, Began: began, User: m.user()}
+	made.Hide(hidden)
+	if err := review.Begin(dir, made); err != nil {
 		return err
 	}
 	if driver == review.Copy {
