@@ -1,6 +1,7 @@
 package review
 
 import (
+	"io"
 	"path"
 	"path/filepath"
 	"slices"
@@ -210,8 +211,12 @@ func gitPlace(at string, rest []string) string {
 }
 
 // inHiddenGit finds git folders by another name: a bare repository is any folder with a HEAD beside objects
-// and refs (gitrepository-layout(5)), and git obeys it wherever it stands.
+// and refs (gitrepository-layout(5)), and git obeys it wherever it stands. A folder with a commondir takes
+// objects, refs and config from elsewhere, so the parts of one count each by itself.
 func (h *held) inHiddenGit(rel string, c *Change) string {
+	if why := h.gitPart(rel, c); why != "" {
+		return why
+	}
 	for dir := rel; dir != "."; {
 		dir = path.Dir(dir)
 		rest := strings.TrimPrefix(rel, dir+"/")
@@ -227,6 +232,53 @@ func (h *held) inHiddenGit(rel string, c *Change) string {
 		}
 	}
 	return ""
+}
+
+// gitPart judges a file by itself: whether a folder is a repository by it, or obeyed as a part of one.
+func (h *held) gitPart(rel string, c *Change) string {
+	dir := path.Dir(rel)
+	switch path.Base(rel) {
+	case "commondir", "config.worktree":
+		return "configuration of git"
+	case "config":
+		if h.either(dir, "objects") || h.either(dir, "refs") {
+			return "configuration of git"
+		}
+	case "HEAD":
+		if slices.Contains(strings.Split(dir, "/"), ".git") {
+			return "" // such are where they belong
+		}
+		if h.either(dir, "commondir") || rel == c.Path && c.new != nil && h.leadsToRefs(c) {
+			return "makes its folder a repository of git"
+		}
+	}
+	return ""
+}
+
+// leadsToRefs tells whether git takes a file for a HEAD, which names a ref or a commit.
+func (h *held) leadsToRefs(c *Change) bool {
+	if c.new.link() {
+		return strings.HasPrefix(c.Target, "refs/")
+	}
+	if !c.new.regular() {
+		return false
+	}
+	f, _, err := h.upper.open(c.Path)
+	if err != nil {
+		return true // nobody knows
+	}
+	defer f.Close()
+	head := make([]byte, 256)
+	n, err := io.ReadFull(f, head)
+	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
+		return true
+	}
+	if name, ok := strings.CutPrefix(string(head[:n]), "ref:"); ok {
+		name = strings.TrimLeft(name, " \t\n\v\f\r")
+		return name == "" || strings.HasPrefix(name, "refs/") // or more space than was read
+	}
+	const hash = 40
+	return n >= hash && !slices.ContainsFunc(head[:hash], func(b byte) bool { return !strings.ContainsRune("0123456789abcdefABCDEF", rune(b)) })
 }
 
 // either tells whether the sandbox or the host has something in a folder.

@@ -54,6 +54,30 @@ func TestRunsLater(t *testing.T) {
 	}
 }
 
+// A repository of git by another name may be two folders, and its parts may come one by one.
+func TestHiddenRepositories(t *testing.T) {
+	p := newProject(t, Overlay, "mkdir -p host/refs one; echo ../host >one/commondir; mkdir -p .git/refs/remotes/o")
+	p.sandbox(`mkdir x y y/objects y/refs half half/objects
+		echo 'ref: refs/heads/main' >x/HEAD; echo ../y >x/commondir; echo x >x/config.worktree; echo x >y/config; echo x >half/config; echo x >host/config
+		mkdir two three four five; echo whatever >one/HEAD; printf 'ref:\trefs/heads/x' >two/HEAD; echo 0123456789abcdef0123456789abcdef01234567 >three/HEAD
+		ln -s refs/heads/x four/HEAD; echo prose >five/HEAD; echo x >five/config; echo 'ref: refs/remotes/o/main' >.git/refs/remotes/o/HEAD`)
+	later := map[string]bool{}
+	for _, c := range p.changes() {
+		if c.Later != "" {
+			later[c.Path] = true
+		}
+	}
+	for _, path := range strings.Fields("x/HEAD x/commondir x/config.worktree y/config half/config host/config one/HEAD two/HEAD three/HEAD four/HEAD") {
+		if !later[path] {
+			t.Errorf("%s does not run later", path)
+		}
+		delete(later, path)
+	}
+	if len(later) > 0 {
+		t.Errorf("these run later too: %v", later)
+	}
+}
+
 // A change that runs later is named by its own path, or by the place that makes it so: not by a folder that
 // holds other things, nor by a pattern.
 func TestNamed(t *testing.T) {
