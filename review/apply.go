@@ -33,6 +33,9 @@ func (j Journals) Apply(set *Set, changes []*Change, options ApplyOptions) error
 
 // run carries a plan out.
 func (j Journals) run(p *plan, set *Set, earlier *journal) error {
+	if err := j.unfinished(p.Folders); err != nil {
+		return err
+	}
 	jr, err := j.create(p)
 	if err != nil {
 		if jr != nil {

@@ -226,21 +226,81 @@ func (j *journal) removeStages() error {
 		if s == nil {
 			continue
 		}
-		entries, err := s.list("")
+		err := s.empty()
+		if refused(err) {
+			continue // a sandbox made folders of other users in it: they stay, and hold up nothing
+		}
 		if err != nil {
 			return err
-		}
-		for _, e := range entries {
-			if err := unix.Unlinkat(int(s.root.Fd()), string(e.Name), 0); err != nil && err != unix.ENOENT {
-				return &os.PathError{Op: "removing", Path: filepath.Join(s.path, string(e.Name)), Err: err}
-			}
-			step()
 		}
 		err = unix.Unlinkat(int(j.trees[i].root.Fd()), j.stageName(), unix.AT_REMOVEDIR)
 		if err != nil && err != unix.ENOENT {
 			return &os.PathError{Op: "removing", Path: s.path, Err: err}
 		}
 		step()
+	}
+	return nil
+}
+
+// empty removes all that is in a folder, by descriptor, without going deeper than one folder: what a
+// sandbox makes may be deeper than a process can have files open.
+func (t *tree) empty() error {
+	at, moved := int(t.root.Fd()), 0
+	for {
+		entries, err := t.list("")
+		if err != nil || len(entries) == 0 {
+			return err
+		}
+		for _, e := range entries {
+			if err := t.drop(at, string(e.Name), &moved); err != nil {
+				return err
+			}
+			step()
+		}
+	}
+}
+
+// drop removes one name, of a folder after moving the folders in it up into this one.
+func (t *tree) drop(at int, name string, moved *int) error {
+	fail := func(err error) error {
+		return &os.PathError{Op: "removing", Path: filepath.Join(t.path, name), Err: err}
+	}
+	err := unix.Unlinkat(at, name, 0)
+	if err != unix.EISDIR && err != unix.EPERM {
+		if err == nil || err == unix.ENOENT {
+			return nil
+		}
+		return fail(err)
+	}
+	(&spot{dir: t.root, name: name}).chmod(0o700)
+	sub, err := t.openOwn(name, unix.O_RDONLY|unix.O_DIRECTORY, 0)
+	if missing(err) {
+		return nil // it is another file by now, which the next look finds
+	}
+	if err != nil {
+		return err
+	}
+	defer sub.Close()
+	entries, err := listFolder(sub)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		err := unix.Unlinkat(int(sub.Fd()), string(e.Name), 0)
+		for err == unix.EISDIR || err == unix.EPERM || err == unix.EEXIST {
+			*moved++
+			(&spot{dir: sub, name: string(e.Name)}).chmod(0o700)
+			err = unix.Renameat2(int(sub.Fd()), string(e.Name), at, "deeper-"+strconv.Itoa(*moved), unix.RENAME_NOREPLACE)
+			if err != unix.EEXIST {
+				break
+			}
+		}
+		if err != nil && err != unix.ENOENT {
+			return fail(err)
+		}
+	}
+	if err := unix.Unlinkat(at, name, unix.AT_REMOVEDIR); err != nil && err != unix.ENOENT && err != unix.ENOTEMPTY && err != unix.EEXIST {
+		return fail(err)
 	}
 	return nil
 }
@@ -274,10 +334,26 @@ type Recovered struct {
 	// Finished says that all of it was done; else all of it was taken back.
 	Finished bool
 	Undo     bool
+	// Err is why it is neither. Nothing is applied to its folders until it is.
+	Err error
+
+	folders []string
+}
+
+// Holds tells whether it stands in the way of an apply to one of some folders: one of its own, or one in or
+// above it.
+func (r *Recovered) Holds(folders []string) bool { return r.Err != nil && share(r.folders, folders) }
+
+func share(a, b []string) bool {
+	return slices.ContainsFunc(a, func(one string) bool {
+		return slices.ContainsFunc(b, func(other string) bool {
+			return strings.HasPrefix(one+"/", other+"/") || strings.HasPrefix(other+"/", one+"/")
+		})
+	})
 }
 
 // Recover finishes or takes back what was interrupted: what was wholly laid ready is finished. The caller
-// holds the lock.
+// holds the lock. Where one cannot be, the others are gone on with.
 func (j Journals) Recover() ([]Recovered, error) {
 	names, err := j.names()
 	if err != nil {
@@ -298,15 +374,30 @@ func (j Journals) Recover() ([]Recovered, error) {
 		}
 		r, err := j.recover(jr)
 		if err != nil {
-			return list, fmt.Errorf("going on with what was interrupted in %s: %w", strings.Join(jr.plan.Folders, ", "), err)
+			r.Err = fmt.Errorf("going on with what was interrupted in %s: %w", strings.Join(jr.plan.Folders, ", "), err)
 		}
 		list = append(list, r)
 	}
 	return list, nil
 }
 
+// unfinished is an error where something that was interrupted in one of some folders is still so.
+func (j Journals) unfinished(folders []string) error {
+	names, err := j.names()
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		jr, err := j.read(name)
+		if err == nil && !jr.has(doneFile) && share(jr.plan.Folders, folders) {
+			return fmt.Errorf("changing nothing: what was interrupted in %s is neither finished nor taken back", strings.Join(jr.plan.Folders, ", "))
+		}
+	}
+	return nil
+}
+
 func (j Journals) recover(jr *journal) (r Recovered, err error) {
-	r = Recovered{Sandbox: jr.plan.Sandbox, Undo: jr.plan.Back}
+	r = Recovered{Sandbox: jr.plan.Sandbox, Undo: jr.plan.Back, folders: jr.plan.Folders}
 	if len(jr.plan.Folders) > 0 {
 		r.Folder = jr.plan.Folders[0]
 	}

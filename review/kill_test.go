@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"sync/atomic"
 	"syscall"
@@ -41,7 +42,10 @@ func doOnce(do, held string, journals Journals) error {
 	defer lock.Close()
 	switch do {
 	case "recover":
-		_, err := journals.Recover()
+		list, err := journals.Recover()
+		for _, r := range list {
+			err = errors.Join(err, r.Err)
+		}
 		return err
 	case "undo":
 		a, err := journals.Last(func(*Applied) bool { return true })
@@ -130,4 +134,65 @@ func TestKilledAtEveryStep(t *testing.T) {
 			}
 		}
 	}
+}
+
+// stoppedAt kills an apply at the first step at which something is so.
+func (p *project) stoppedAt(what func() bool) {
+	p.t.Helper()
+	for at := 1; ; at++ {
+		if p.killed("apply", at) {
+			p.t.Fatal("the apply came to its end")
+		}
+		if what() {
+			return
+		}
+		p.must(doOnce("recover", p.held, p.journals))
+	}
+}
+
+// staging is the folder in which what comes lies ready, or nothing.
+func (p *project) staging() string {
+	list, _ := filepath.Glob(filepath.Join(p.dir, stagePrefix+"*"))
+	if len(list) == 0 {
+		return ""
+	}
+	return list[0]
+}
+
+// What a sandbox makes in the folder with what lies ready goes with it, however deep it is.
+func TestFoldersInTheStage(t *testing.T) {
+	p := newProject(t, Overlay, "echo a >one").sandbox("echo b >one")
+	p.stoppedAt(func() bool { return p.staging() != "" })
+	p.sh(p.staging(), `mkdir -p a/b/c; echo x >a/b/c/f; mkdir shut; echo x >shut/f; chmod 0 shut; ln -s / link; for i in $(seq 1500); do mkdir d; cd d; done`)
+	p.must(doOnce("recover", p.held, p.journals))
+	if left := p.staging(); left != "" {
+		t.Errorf("%s is left", left)
+	}
+	p.must(p.apply(nil))
+}
+
+// An apply that cannot be gone on with is in the way of its own folder alone.
+func TestRecoverGoesOn(t *testing.T) {
+	p := newProject(t, Overlay, "echo a >one").sandbox("echo b >one")
+	p.stoppedAt(func() bool { return p.staging() != "" })
+	other := newProject(t, Overlay, "echo a >one").sandbox("echo b >one")
+	other.stoppedAt(func() bool { return other.staging() != "" })
+	p.sh(string(other.journals), "mv * "+string(p.journals))
+	other.journals = p.journals
+	p.sh(p.dir, "mv ../project ../was; ln -s was ../project")
+	list, err := p.journals.Recover()
+	p.must(err)
+	if len(list) != 2 || list[0].Err == nil || list[1].Err != nil || !list[0].Holds([]string{filepath.Join(p.dir, "in")}) || list[0].Holds([]string{other.dir}) {
+		t.Errorf("recovered: %+v", list)
+	}
+	if other.staging() != "" {
+		t.Error("the other one is not taken back")
+	}
+	p.must(other.apply(nil))
+	if p.journals.unfinished([]string{p.dir}) == nil {
+		t.Error("nothing is in the way where an apply is still interrupted")
+	}
+	p.sh(filepath.Dir(p.dir), "rm project; mv was project")
+	p.must(doOnce("recover", p.held, p.journals))
+	p.must(p.apply(nil))
 }

@@ -590,7 +590,9 @@ func printRecovered(r review.Recovered) {
 	if r.Undo {
 		what = "undo"
 	}
-	if r.Finished {
+	if r.Err != nil {
+		message("an %s of %s to %s had been interrupted, and cannot be gone on with: %s", what, r.Sandbox, r.Folder, r.Err)
+	} else if r.Finished {
 		message("an %s of %s to %s had been interrupted, and is finished now", what, r.Sandbox, r.Folder)
 	} else {
 		message("an %s of %s to %s had been interrupted, and is taken back", what, r.Sandbox, r.Folder)

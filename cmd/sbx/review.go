@@ -208,8 +208,14 @@ func (h *heldBack) apply(chosen []*review.Change, overwrite bool) error {
 		return err
 	}
 	defer lock.Close()
-	if _, err := journals.Recover(); err != nil {
+	list, err := journals.Recover()
+	if err != nil {
 		return err
+	}
+	for _, r := range list {
+		if r.Holds(h.set.Folders()) {
+			return r.Err
+		}
 	}
 	return journals.Apply(h.set, chosen, review.ApplyOptions{Sandbox: h.record.Name, Overwrite: overwrite})
 }
