@@ -51,6 +51,23 @@ func TestAppliedThenChangedAgain(t *testing.T) {
 	p.expect("changed one", "changed two (conflict)")
 }
 
+// What the host does to what goes, after the changes were listed, is a conflict too.
+func TestHostChangedAfterTheList(t *testing.T) {
+	p := newProject(t, Overlay, "mkdir d; echo a >d/a; echo something >from").sandbox("rm -r d; mv from to")
+	s := p.open()
+	list, err := s.Changes()
+	p.must(err)
+	p.host("echo new >d/new; echo host >>from")
+	before := p.hash()
+	if got := asConflict(p.locked().Apply(s, list, ApplyOptions{})); len(got) != 2 {
+		t.Errorf("conflicts: %v", got)
+	}
+	if p.hash() != before {
+		t.Error("an apply in conflict changed something")
+	}
+	p.must(p.locked().Apply(s, list, ApplyOptions{Overwrite: true}))
+}
+
 func TestUndoRefusesWhatTheHostChanged(t *testing.T) {
 	both(t, func(t *testing.T, driver string) {
 		p := newProject(t, driver, "echo a >one; echo a >two").sandbox("echo b >>one; rm two; echo new >three")

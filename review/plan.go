@@ -135,6 +135,16 @@ func (p *planner) add(c *Change, o op) {
 	p.plan.Ops = append(p.plan.Ops, o)
 }
 
+// meanwhile finds what the host did to a path that goes after the changes were listed.
+func (p *planner) meanwhile(c *Change, rel string, n *node) {
+	if p.overwrite {
+		return
+	}
+	if why := c.held.hostChanged(rel, n); why != "" {
+		p.conflict(c, why+": "+rel)
+	}
+}
+
 // goes plans what is removed.
 func (p *planner) goes(c *Change) error {
 	switch {
@@ -143,6 +153,7 @@ func (p *planner) goes(c *Change) error {
 		if err != nil || n == nil {
 			return err
 		}
+		p.meanwhile(c, c.From, n)
 		p.add(c, op{Do: opRemove, Path: raw(c.From), Old: n})
 	case c.old == nil || c.Kind != Deleted && c.Kind != Replaced:
 	case c.old.folder():
@@ -150,6 +161,8 @@ func (p *planner) goes(c *Change) error {
 			do := opRemove
 			if n.folder() {
 				do = opRmdir
+			} else if n.Nlink == 1 || n.Mtime > c.held.Began.UnixNano() { // as count has it
+				p.meanwhile(c, rel, n)
 			}
 			p.add(c, op{Do: do, Path: raw(rel), Old: n})
 			return nil
