@@ -192,13 +192,17 @@ type walker struct {
 	// lost says that the host may have deleted something in the folder that is walked, or one above it,
 	// since the sandbox began.
 	lost bool
+	// replacing keeps only changes of what the host has: new files may be any number.
+	replacing bool
 }
 
-func (h *held) walk() ([]*Change, error) {
+func (h *held) walk() ([]*Change, error) { return h.walkOf(false) }
+
+func (h *held) walkOf(replacing bool) ([]*Change, error) {
 	if err := h.load(); err != nil {
 		return nil, err
 	}
-	w := &walker{held: h}
+	w := &walker{held: h, replacing: replacing}
 	if h.Driver == Copy {
 		err := w.copied("", true)
 		return w.list, err
@@ -213,7 +217,9 @@ func (h *held) walk() ([]*Change, error) {
 
 func (w *walker) add(c *Change) *Change {
 	c.held = w.held
-	w.list = append(w.list, c)
+	if c.old != nil || !w.replacing {
+		w.list = append(w.list, c)
+	}
 	return c
 }
 

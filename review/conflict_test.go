@@ -198,3 +198,15 @@ func TestLiveIsHeldByDigest(t *testing.T) {
 		t.Errorf("applied: %v", err)
 	}
 }
+
+// To note how the host is, nothing is kept of what it does not have.
+func TestRecordKeepsNoNewFiles(t *testing.T) {
+	both(t, func(t *testing.T, driver string) {
+		p := newProject(t, driver, "echo a >one; echo a >two").sandbox("echo b >>one; rm two; mkdir made; echo x >made/new; echo x >new")
+		list, err := p.open().captures[0].walkOf(true)
+		p.must(err)
+		if got := words(list); len(got) != 2 {
+			t.Errorf("kept: %v", got)
+		}
+	})
+}

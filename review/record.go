@@ -44,7 +44,7 @@ func (h *held) noteBases() error {
 
 // record adds the host's files that are changed now to those noted at earlier ends.
 func (h *held) record() error {
-	list, err := h.walk()
+	list, err := h.walkOf(true)
 	if err != nil {
 		return fmt.Errorf("reading what was changed in %s: %w", h.Folder, err)
 	}
