@@ -133,8 +133,14 @@ func (j *journal) forward() error {
 	return j.seal()
 }
 
+// errNoStage is a staging folder that somebody removed.
+var errNoStage = errors.New("the folder with what lay ready is gone")
+
 // do does one operation, unless it is done.
 func (j *journal) do(i int, o *op, s *spot) error {
+	if j.stages[o.Folder] == nil && (o.Do == opPut || o.Do == opRemove) {
+		return errNoStage
+	}
 	now, err := s.lookup()
 	if err != nil {
 		return err

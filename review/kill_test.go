@@ -196,3 +196,18 @@ func TestRecoverGoesOn(t *testing.T) {
 	p.must(doOnce("recover", p.held, p.journals))
 	p.must(p.apply(nil))
 }
+
+// A folder with what lies ready that somebody removes is an apply that is taken back, and no panic.
+func TestStageIsGone(t *testing.T) {
+	p := newProject(t, Overlay, "echo a >one").sandbox("echo b >one")
+	before := p.hash()
+	p.stoppedAt(func() bool {
+		list, _ := filepath.Glob(filepath.Join(string(p.journals), "*", stagedFile))
+		return len(list) > 0
+	})
+	p.sh(p.dir, "rm -r "+p.staging())
+	p.must(doOnce("recover", p.held, p.journals))
+	if got := p.hash(); got != before {
+		t.Errorf("it is\n%s\nwant\n%s", got, before)
+	}
+}
