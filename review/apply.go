@@ -170,11 +170,14 @@ func (j *journal) do(i int, o *op, s *spot) error {
 		}
 		return err
 	case opChmod:
-		switch {
-		case now == nil || now.Ino != o.Old.Ino || now.perm() != o.Old.perm() && now.perm() != o.New.shown()&0o1777:
+		want := o.New.shown() & 0o1777
+		if o.Old.folder() {
+			want |= o.Old.perm() & unix.S_ISGID // which is the host's own
+		}
+		if now == nil || now.Ino != o.Old.Ino || now.perm() != o.Old.perm() && now.perm() != want {
 			return conflict(s, "the host changed it just now")
 		}
-		return s.chmod(o.New.shown() & 0o1777)
+		return s.chmod(want)
 	}
 	return nil
 }

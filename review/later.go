@@ -298,6 +298,8 @@ func (h *held) byKind(c *Change) string {
 		return h.leaves(c.Path, c.Target)
 	case c.new.regular() && c.new.Mode&0o6000 != 0 && (c.old == nil || c.old.Mode&0o6000 != c.new.Mode&0o6000):
 		return "would run as another user or group"
+	case c.new.perm()&0o022&^permOf(c.old) != 0:
+		return "can be written by others"
 	case !c.new.runnable() || brought(c.Path):
 		return ""
 	case c.Kind == Renamed || c.old != nil && c.old.runnable():

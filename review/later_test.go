@@ -96,3 +96,18 @@ func TestNamed(t *testing.T) {
 		}
 	}
 }
+
+// What others may write is told, and a folder keeps the host's set-group-ID bit.
+func TestWrittenByOthers(t *testing.T) {
+	p := newProject(t, Overlay, "umask 022; echo a >one; echo a >open; chmod 666 open; mkdir d; chmod 2755 d")
+	p.sandbox("umask 022; chmod 664 one; echo b >>open; echo x >new; chmod 602 new; mkdir wide; chmod 777 wide; echo x >wide/in; chmod 2700 d; echo x >fine")
+	for _, c := range p.changes() {
+		if want := c.Path == "one" || c.Path == "new" || c.Path == "wide"; (c.Later != "") != want {
+			t.Errorf("%s: %q", c.Path, c.Later)
+		}
+	}
+	p.must(p.apply(func(c *Change) bool { return !c.Inner && c.Later == "" }))
+	if got := p.sh(p.dir, "stat -c '%a %n' d wide"); got != "2700 d\n755 wide\n" {
+		t.Errorf("applied: %s", got)
+	}
+}

@@ -246,6 +246,7 @@ func (p *planner) above(c *Change, dir string) error {
 	if err != nil {
 		return err
 	}
+	up.Mode &^= 0o022 // that others may write to it is a change of its own
 	return p.mkdir(c, dir, &up)
 }
 
