@@ -68,7 +68,7 @@ func TestServices(t *testing.T) {
 		{name: "the default and more", service: "pip", environ: map[string]string{"PIP_EXTRA_INDEX_URL": "https://more.test/simple"}, said: "https://pip.test/simple https://files.test",
 			want: "files.test:443 private, more.test:443 private, pip.test:443 private"},
 		{name: "the default", service: "cargo", said: "error: x\nCaused by:\n  failed to download from `https://index.test/config.json`\n\n[6] Could not resolve hostname",
-			files: map[string]string{"home/.cargo/registry/index/index.test-1/config.json": `{"dl": "https://static.test/crates", "api": "https://api.test"}`}, want: "index.test:443 private, static.test:443 private"},
+			files: map[string]string{"home/.cargo/registry/index/index.test-1/config.json": `{"dl": "https://static.test/crates", "api": "https://api.test"}`}, want: "index.test:443 private, static.test:443"},
 		{name: "replaced", service: "cargo", files: map[string]string{"home/.cargo/config.toml": "[source.crates-io]\nreplace-with = \"mine\"\n[source.mine]\nregistry = \"sparse+https://mine.test/index/\"\n",
 			"project/.cargo/config.toml": "[registries.theirs]\nindex = \"sparse+https://theirs.test/\"\n"}, want: "mine.test:443 private, theirs.test:443"},
 		{name: "index", service: "pip", files: map[string]string{"home/.config/pip/pip.conf": "[global]\nindex-url = https://u:p@pip.test/simple\n"},
