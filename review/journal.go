@@ -54,8 +54,8 @@ const (
 	doneFile    = "done.json"
 	oldFolder   = "old"
 	planVersion = 1
-	// stagePrefix begins the name of the staging folder, which the name of the journal ends.
-	stagePrefix = ".sbx-apply-"
+	// StagePrefix begins the name of the staging folder, which the name of the journal ends.
+	StagePrefix = ".sbx-apply-"
 	// keptJournals is how many applies can be undone, of one folder, newest first.
 	keptJournals = 5
 )
@@ -186,7 +186,7 @@ func (j Journals) read(name string) (*journal, error) {
 }
 
 // stageName is the staging folder's.
-func (j *journal) stageName() string { return stagePrefix + j.name }
+func (j *journal) stageName() string { return StagePrefix + j.name }
 
 // openStages opens the staging folders, which are made where they are to be.
 func (j *journal) openStages(make bool) error {

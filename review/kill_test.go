@@ -152,7 +152,7 @@ func (p *project) stoppedAt(what func() bool) {
 
 // staging is the folder in which what comes lies ready, or nothing.
 func (p *project) staging() string {
-	list, _ := filepath.Glob(filepath.Join(p.dir, stagePrefix+"*"))
+	list, _ := filepath.Glob(filepath.Join(p.dir, StagePrefix+"*"))
 	if len(list) == 0 {
 		return ""
 	}

@@ -13,6 +13,7 @@ import (
 	"sbx/fuseoverlay"
 	"sbx/host"
 	"sbx/profiles"
+	"sbx/review"
 )
 
 // ProtectedPlaces are the places of a project, relative to it, from which the host later runs code
@@ -46,6 +47,7 @@ func (l *layout) protect(s *Spec, git profiles.Access) {
 	for _, name := range ProtectedPlaces {
 		l.protectPlace(s, filepath.Join(s.Project.Dir, name))
 	}
+	l.protectStages(s)
 	dotGit := filepath.Join(s.Project.Dir, ".git")
 	info, err := os.Lstat(dotGit)
 	if err != nil {
@@ -62,6 +64,20 @@ func (l *layout) protect(s *Spec, git profiles.Access) {
 	// Where nothing of it is covered, .git could still be renamed away and made anew.
 	for _, v := range l.views(dotGit) {
 		l.pin(v)
+	}
+}
+
+// protectStages covers what a killed apply has laid ready at the top of the project: the next one goes on with it, and
+// would bring to the host what a sandbox wrote there. The folder is looked through only where there have been applies.
+func (l *layout) protectStages(s *Spec) {
+	if !exists(filepath.Join(l.state, "applied")) {
+		return
+	}
+	entries, _ := os.ReadDir(s.Project.Dir)
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), review.StagePrefix) && e.IsDir() {
+			l.protectPlace(s, filepath.Join(s.Project.Dir, e.Name()))
+		}
 	}
 }
 
