@@ -178,6 +178,8 @@ func endOnRecord(store *state.Store, name string) (End, error) {
 		return End{}, err
 	case r.Status() != state.Exited:
 		return End{}, &LetGoError{name}
+	case r.Exit == nil: // whoever tidies up has yet to note it
+		return End{128 + int(unix.SIGKILL), state.CauseSupervisor}, nil
 	}
 	return End{*r.Exit, r.Cause}, nil
 }

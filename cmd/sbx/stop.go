@@ -61,7 +61,7 @@ func awaitEnd(store *state.Store, name string, most time.Duration) (record *stat
 			return nil, true, nil
 		case err != nil:
 			return nil, false, err
-		case record.Status() == state.Exited:
+		case record.Status() == state.Exited && record.Ended != nil:
 			return record, true, nil
 		case time.Since(start) > most:
 			return record, false, nil

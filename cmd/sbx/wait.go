@@ -41,7 +41,8 @@ func awaited(name string) (ended, error) {
 	if err != nil {
 		return ended{}, err
 	}
-	if record.Status() != state.Exited {
+	// Between a supervisor's death and the note of the end a record has none yet.
+	if record.Status() != state.Exited || record.Ended == nil {
 		defer progress("waiting for " + name)()
 		end, err := sandbox.WaitFor(store, name)
 		if err == nil {
