@@ -194,6 +194,12 @@ func (j *journal) put(i int, o *op, s *spot, now *node) error {
 		return nil
 	case o.Old == nil && now != nil:
 		return conflict(s, "the host has something there now")
+	}
+	if err := j.intact(i, stage, name, s); err != nil {
+		return err
+	}
+	defer j.follow(i, s)
+	switch {
 	case o.Old == nil:
 		return moveTo(stage, name, s.at(), s.name)
 	case now == nil:
@@ -213,6 +219,34 @@ func (j *journal) put(i int, o *op, s *spot, now *node) error {
 		return errors.Join(conflict(s, "the host changed it just now"), unix.Renameat2(stage, name, s.at(), s.name, unix.RENAME_EXCHANGE), err)
 	}
 	return nil
+}
+
+// intact tells whether what lies ready is what was laid there. One with several names has a new ctime after any of
+// them took its place; after a kill in between nobody knows it, and all is taken back.
+func (j *journal) intact(i, stage int, name string, s *spot) error {
+	now, err := lookAt(stage, name)
+	if err != nil {
+		return err
+	}
+	want := j.staged[i]
+	if now == nil || now.Ino != want.Ino || now.Size != want.Size || now.Mtime != want.Mtime || now.Mode != want.Mode ||
+		now.Ctime != want.Ctime && now.Ctime != j.moved[now.Ino] {
+		return conflict(s, "somebody changed what lay ready for it")
+	}
+	return nil
+}
+
+// follow notes the ctime that a file with several names has once one of them took its place.
+func (j *journal) follow(i int, s *spot) {
+	if j.staged[i].Nlink < 2 {
+		return
+	}
+	if now, err := s.lookup(); err == nil && now != nil && now.Ino == j.staged[i].Ino {
+		if j.moved == nil {
+			j.moved = map[uint64]int64{}
+		}
+		j.moved[now.Ino] = now.Ctime
+	}
 }
 
 // replaceByLink is the exchange on file systems without one: the old file gets a name in the staging

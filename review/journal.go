@@ -34,16 +34,21 @@ type journal struct {
 	staged []staged
 	trees  []*tree // the folders of the host
 	stages []*tree // the staging folder in each
+	// moved are the ctimes of files with several names that lie ready, since one of the names took its place.
+	moved map[uint64]int64
 	// far says that the journal is on another file system than the folder: what goes is copied there first.
 	far []bool
 }
 
-// staged is one file that lies ready.
+// staged is one file that lies ready. Its ctime, which no user can set, tells whether somebody wrote to it since: a
+// sandbox that may write to the project reaches what lies ready in it.
 type staged struct {
 	Ino   uint64 `json:"i"`
 	Size  int64  `json:"s"`
 	Mtime int64  `json:"t"`
 	Mode  uint32 `json:"m"`
+	Ctime int64  `json:"c"`
+	Nlink uint64 `json:"l"`
 }
 
 const (

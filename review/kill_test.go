@@ -211,3 +211,28 @@ func TestStageIsGone(t *testing.T) {
 		t.Errorf("it is\n%s\nwant\n%s", got, before)
 	}
 }
+
+// What lies ready is not put in place once somebody wrote to it, size and time as they were: a sandbox that may write
+// to the project reaches it after a kill.
+func TestStageRewritten(t *testing.T) {
+	p := newProject(t, Overlay, "mkdir d; echo host >d/a")
+	before := p.hash()
+	p.sandbox("echo good >d/new; echo nice >d/a; echo both >one; ln one two")
+	for _, name := range []string{"good", "nice", "both"} {
+		p.stoppedAt(func() bool {
+			list, _ := filepath.Glob(filepath.Join(string(p.journals), "*", stagedFile))
+			return len(list) > 0
+		})
+		p.sh(p.staging(), `f=$(grep -lx `+name+` [0-9]* | head -1); touch -r "$f" ../../time; printf 'evil\n' >"$f"; touch -r ../../time "$f"`)
+		if err := doOnce("recover", p.held, p.journals); err != nil {
+			t.Logf("%s: %v", name, err)
+		}
+		if got := p.hash(); got != before {
+			t.Errorf("%s rewritten: the host is\n%s\nwant\n%s", name, got, before)
+		}
+		if left := p.staging(); left != "" {
+			t.Errorf("left %s", left)
+		}
+	}
+	p.must(p.apply(nil))
+}

@@ -24,7 +24,6 @@ func (j *journal) stage(set *Set, earlier *journal) error {
 	if err := j.measure(); err != nil {
 		return err
 	}
-	j.staged = make([]staged, len(j.plan.Ops))
 	one := func(i int) error { return j.stageOne(i, set, earlier) }
 	if err := j.parallel(func(o *op) bool { return o.Do == opPut && o.Link == 0 }, one); err != nil {
 		return err
@@ -45,6 +44,9 @@ func (j *journal) stage(set *Set, earlier *journal) error {
 				return fmt.Errorf("waiting for the disk of %s: %w", s.path, err)
 			}
 		}
+	}
+	if err := j.noteStaged(); err != nil {
+		return err
 	}
 	if err := writeJSON(j.dir, stagedFile, j.staged); err != nil {
 		return fmt.Errorf("writing a journal: %w", err)
@@ -132,16 +134,27 @@ func (j *journal) stageOne(i int, set *Set, earlier *journal) error {
 	if err != nil {
 		return fmt.Errorf("copying %s: %w", filepath.Join(j.plan.Folders[o.Folder], string(o.Path)), err)
 	}
-	return j.noteStaged(i, s, name)
+	return nil
 }
 
-func (j *journal) noteStaged(i int, s *tree, name string) error {
-	var st unix.Stat_t
-	if err := unix.Fstatat(int(s.root.Fd()), name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
-		return &os.PathError{Op: "looking at", Path: filepath.Join(s.path, name), Err: err}
+// noteStaged notes all that lies ready, once nothing more is done to it.
+func (j *journal) noteStaged() error {
+	j.staged = make([]staged, len(j.plan.Ops))
+	for i := range j.plan.Ops {
+		o := &j.plan.Ops[i]
+		if o.Do != opPut {
+			continue
+		}
+		s, name := j.stages[o.Folder], strconv.Itoa(i)
+		n, err := lookAt(int(s.root.Fd()), name)
+		if err == nil && n == nil {
+			err = unix.ENOENT
+		}
+		if err != nil {
+			return fmt.Errorf("looking at %s: %w", filepath.Join(s.path, name), err)
+		}
+		j.staged[i] = staged{n.Ino, n.Size, n.Mtime, n.Mode, n.Ctime, n.Nlink}
 	}
-	n := nodeOf(&st)
-	j.staged[i] = staged{n.Ino, n.Size, n.Mtime, n.Mode}
 	return nil
 }
 
@@ -152,7 +165,7 @@ func (j *journal) stageLink(i int, o *op) error {
 		return &os.LinkError{Op: "linking", Old: string(j.plan.Ops[o.Link-1].Path), New: string(o.Path), Err: err}
 	}
 	step()
-	return j.noteStaged(i, s, name)
+	return nil
 }
 
 // create makes a staged file.
