@@ -16,7 +16,7 @@ import (
 func needGroups(t *testing.T) host.CgroupFacts {
 	facts := host.FindCgroups()
 	if !facts.Can("memory") {
-		t.Skip("no cgroup with limits can be had here: " + facts.Why)
+		t.Skip("no cgroup with limits can be had here, and the script cgroup_group runs this in the guest: " + facts.Why)
 	}
 	return facts
 }

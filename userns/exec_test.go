@@ -236,7 +236,7 @@ func TestEndOfThePayloadEndsExec(t *testing.T) {
 // A payload that forks until it may not does not keep the supervisor from acting inside.
 func TestExecUnderAForkBomb(t *testing.T) {
 	if os.Getuid() == 0 {
-		t.Skip("RLIMIT_NPROC does not bind root: the bomb would hit this machine")
+		t.Skip("RLIMIT_NPROC does not bind root: the bomb would hit this machine; it runs as both users")
 	}
 	plan := shell("f() { f | f & }; (f) 2>/dev/null & exec sleep 600")
 	limit := SetLimit("limiting processes", unix.RLIMIT_NPROC, "RLIMIT_NPROC", 100, 100)

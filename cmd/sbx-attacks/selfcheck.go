@@ -34,33 +34,29 @@ type verdict struct {
 }
 
 // selfcheck makes the attacks in sandboxes of the caller's, and without one, and prints what became of each promise.
-// The exit status is 1 where one failed, and 125 where nothing could be found out.
+// The last argument names the sbx that asks. The exit status is 1 where a promise failed, and 125 where nothing could be
+// found out.
 func selfcheck(args []string) int {
-	if len(args) == 1 && args[0] == "--help" {
+	var sbx string
+	if n := len(args); n > 0 {
+		if of, told := strings.CutPrefix(args[n-1], "--of="); told {
+			sbx, args = of, args[:n-1]
+		}
+	}
+	switch {
+	case len(args) == 1 && args[0] == "--help":
 		fmt.Println("Usage: sbx selfcheck [--json]\n\nAttack sandboxes on this machine, and tell what was safe.")
 		return 0
-	}
-	if len(args) > 1 || len(args) == 1 && args[0] != "--json" {
+	case sbx == "" || len(args) > 1 || len(args) == 1 && args[0] != "--json":
 		fmt.Fprintln(os.Stderr, "sbx: usage: sbx selfcheck [--json]")
 		return 125
 	}
-	own, err := os.Executable()
-	if err == nil {
-		var list []verdict
-		if list, err = runSelfcheck(besides(own)); err == nil {
-			return printResults(list, len(args) == 1)
-		}
+	list, err := runSelfcheck(sbx)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "sbx: checking this machine: "+host.Printable(err.Error()))
+		return 125
 	}
-	fmt.Fprintln(os.Stderr, "sbx: checking this machine: "+host.Printable(err.Error()))
-	return 125
-}
-
-// besides is the sbx that lies where this program does, or the one that asked.
-func besides(own string) string {
-	if asked := os.Getenv("SBX_SELFCHECK_OF"); filepath.IsAbs(asked) {
-		return asked
-	}
-	return filepath.Join(filepath.Dir(own), "sbx")
+	return printResults(list, len(args) == 1)
 }
 
 func runSelfcheck(sbx string) ([]verdict, error) {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"errors"
-	"os"
 	"slices"
 
 	"sbx/review"
@@ -112,7 +111,7 @@ func leftOver(h *heldBack, all, chosen, refused []*review.Change) []*review.Chan
 
 // ask has a person choose.
 func (c *applyCmd) ask(h *heldBack, all, chosen, later []*review.Change) ([]*review.Change, error) {
-	if !isTerminal(os.Stdin) || !isTerminal(os.Stderr) {
+	if !canAsk() {
 		return nil, &sandbox.UsageError{Problem: "nobody can be asked here what to apply, so nothing is", Hint: "sbx apply --yes " + h.record.Name + " applies all but what runs later"}
 	}
 	if len(all) == 0 {

@@ -7,8 +7,6 @@ import (
 	"path/filepath"
 	"strings"
 
-	"golang.org/x/sys/unix"
-
 	"sbx/profiles"
 	"sbx/sandbox"
 )
@@ -93,7 +91,7 @@ func dataHome(home string) string {
 // end sbx as they end any program, so what was prepared is given up and begun anew.
 func askOnTerminal(prepared *sandbox.Prepared) asker {
 	return func(e *profiles.GrantError) (answer, error) {
-		if !isTerminal(os.Stdin) || !isTerminal(os.Stderr) {
+		if !canAsk() {
 			return answerNo, e
 		}
 		prepared.Discard()
@@ -116,11 +114,6 @@ func askOnTerminal(prepared *sandbox.Prepared) asker {
 			}
 		}
 	}
-}
-
-func isTerminal(f *os.File) bool {
-	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
-	return err == nil
 }
 
 // readLine takes no byte beyond the line: the rest is for the payload.

@@ -65,18 +65,12 @@ func useRoot(name string, use func(root *os.File) error) error {
 }
 
 func useStopped(store *state.Store, name string, use func(root *os.File) error) error {
-	folder, err := store.Open(name)
+	folder, record, err := openLocked(store, name, (*state.Folder).LockPatiently)
 	if err != nil {
 		return err
 	}
 	defer folder.Close()
-	if err := folder.LockPatiently(); err != nil {
-		return err
-	}
-	record, err := folder.Read()
 	switch {
-	case err != nil:
-		return err
 	case record.Status() != state.Exited:
 		return &state.BusyError{Name: name}
 	case !record.Kept:

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"fmt"
+
 	"sbx/review"
 	"sbx/sandbox"
 	"sbx/state"
@@ -60,4 +62,9 @@ func (h *heldBack) throwAway() error {
 		return err
 	}
 	return review.Discard(h.set.Dir, sandbox.RemoveForeign)
+}
+
+func askToDiscard(name string, list []*review.Change) error {
+	return confirm(fmt.Sprintf("sbx: throw away what %s holds back (%s)", name, count(list).words()),
+		&sandbox.UsageError{Problem: "nobody can be asked here, so nothing is discarded", Hint: "sbx discard --yes " + name}, "nothing was discarded")
 }

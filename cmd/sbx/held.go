@@ -89,7 +89,7 @@ func showAndAsk(name string) error {
 	if err := (&diffCmd{Patch: true, Args: []string{name}}).Run(); err != nil {
 		return err
 	}
-	if !isTerminal(os.Stdin) || !isTerminal(os.Stderr) {
+	if !canAsk() {
 		return nil
 	}
 	err := (&applyCmd{Args: []string{name}}).Run()
@@ -126,14 +126,9 @@ func askToLose(store *state.Store, record *state.Record) error {
 	if err == nil {
 		what = t.words()
 	}
-	if !isTerminal(os.Stdin) || !isTerminal(os.Stderr) {
-		return &sandbox.UsageError{Problem: record.Name + " holds back what was neither applied nor discarded: " + what, Hint: "sbx diff " + record.Name + "; sbx rm -f " + record.Name + " removes it all the same"}
-	}
-	said, err := askOne("sbx: remove "+record.Name+" with all it holds back ("+what+")", "yn", "y yes, n no")
-	if err == nil && said != 'y' {
-		err = errors.New("nothing was removed")
-	}
-	return err
+	return confirm("sbx: remove "+record.Name+" with all it holds back ("+what+")",
+		&sandbox.UsageError{Problem: record.Name + " holds back what was neither applied nor discarded: " + what, Hint: "sbx diff " + record.Name + "; sbx rm -f " + record.Name + " removes it all the same"},
+		"nothing was removed")
 }
 
 // holding tells which sandboxes hold changes back. What cannot be read counts.

@@ -294,6 +294,23 @@ func filesGone(name string) error {
 	return &sandbox.UsageError{Problem: "the files of " + name + " went when it ended", Hint: "give a sandbox a name to keep it: sbx run -n NAME"}
 }
 
+// openLocked opens the folder of a sandbox, so that no other command starts or removes it until that is closed.
+func openLocked(store *state.Store, name string, lock func(*state.Folder) error) (*state.Folder, *state.Record, error) {
+	folder, err := store.Open(name)
+	if err != nil {
+		return nil, nil, err
+	}
+	var record *state.Record
+	if err = lock(folder); err == nil {
+		record, err = folder.Read()
+	}
+	if err != nil {
+		folder.Close()
+		return nil, nil, err
+	}
+	return folder, record, nil
+}
+
 // restart starts a sandbox that has ended, in its own folder. In the background a visitor, if not nil, is
 // attached to it.
 func restart(name string, env []string, detach bool, visitor *sandbox.Visitor, prepared *sandbox.Prepared) error {
@@ -301,18 +318,11 @@ func restart(name string, env []string, detach bool, visitor *sandbox.Visitor, p
 	if err != nil {
 		return err
 	}
-	folder, err := store.Open(name)
+	folder, record, err := openLocked(store, name, (*state.Folder).Lock)
 	if err != nil {
 		return err
 	}
 	defer folder.Close()
-	if err := folder.Lock(); err != nil {
-		return err
-	}
-	record, err := folder.Read()
-	if err != nil {
-		return err
-	}
 	if record.Status() != state.Exited {
 		return &sandbox.UsageError{Problem: name + " is " + string(record.Status()) + " already", Hint: "sbx exec " + name + " -- sh"}
 	}

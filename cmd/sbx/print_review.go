@@ -674,34 +674,6 @@ func askWhatToApply(all, chosen, later []*review.Change) (byte, error) {
 	return askOne(question, "yni", "y yes, n no, i one by one")
 }
 
-// askOne asks until one of the letters is the answer. No answer is n.
-func askOne(question, letters, means string) (byte, error) {
-	for {
-		fmt.Fprintf(os.Stderr, "%s? [%s] ", question, strings.Join(strings.Split(letters, ""), ","))
-		line, err := readLine(os.Stdin)
-		if err != nil {
-			fmt.Fprintln(os.Stderr)
-			return 0, errNotApplied
-		}
-		line = strings.ToLower(strings.TrimSpace(line))
-		if line != "" && strings.Contains(letters, line[:1]) {
-			return line[0], nil
-		}
-		fmt.Fprintln(os.Stderr, means)
-	}
-}
-
-func askToDiscard(name string, list []*review.Change) error {
-	if !isTerminal(os.Stdin) || !isTerminal(os.Stderr) {
-		return &sandbox.UsageError{Problem: "nobody can be asked here, so nothing is discarded", Hint: "sbx discard --yes " + name}
-	}
-	said, err := askOne(fmt.Sprintf("sbx: throw away what %s holds back (%s)", name, count(list).words()), "yn", "y yes, n no")
-	if err == nil && said != 'y' {
-		err = errors.New("nothing was discarded")
-	}
-	return err
-}
-
 // printSummary is the line at the end of a run in review.
 func printSummary(name string, t tally) {
 	message("held back: %s", t.words())

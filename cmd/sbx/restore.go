@@ -1,9 +1,6 @@
 package main
 
 import (
-	"errors"
-	"os"
-
 	"sbx/sandbox"
 	"sbx/state"
 )
@@ -35,12 +32,6 @@ func (c *restoreCmd) ask() error {
 	if c.Yes {
 		return nil
 	}
-	if !isTerminal(os.Stdin) || !isTerminal(os.Stderr) {
-		return &sandbox.UsageError{Problem: "nobody can be asked here, so nothing is restored", Hint: "sbx restore --yes " + c.Name}
-	}
-	said, err := askOne("sbx: throw away what "+c.Name+" has changed since", "yn", "y yes, n no")
-	if err == nil && said != 'y' {
-		err = errors.New("nothing was restored")
-	}
-	return err
+	return confirm("sbx: throw away what "+c.Name+" has changed since",
+		&sandbox.UsageError{Problem: "nobody can be asked here, so nothing is restored", Hint: "sbx restore --yes " + c.Name}, "nothing was restored")
 }

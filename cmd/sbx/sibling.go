@@ -61,11 +61,15 @@ func become(program string, args []string) error {
 	if err != nil {
 		return err
 	}
-	env := os.Environ()
-	if own, err := os.Executable(); err == nil && program == attacksProgram {
-		env = append(env, "SBX_SELFCHECK_OF="+own)
+	argv := append([]string{program}, args...)
+	if program == attacksProgram {
+		own, err := os.Executable()
+		if err != nil {
+			return fmt.Errorf("finding this program: %w", err)
+		}
+		argv = append(argv, "--of="+own)
 	}
-	return fmt.Errorf("executing %s: %w", path, syscall.Exec(path, append([]string{program}, args...), env))
+	return fmt.Errorf("executing %s: %w", path, syscall.Exec(path, argv, os.Environ()))
 }
 
 // Run is for kong alone: the verb is taken before it parses anything.

@@ -51,22 +51,16 @@ func withEnded(name string, do func(*state.Folder) error) error {
 	if err != nil {
 		return err
 	}
-	folder, err := store.Open(name)
+	folder, record, err := openLocked(store, name, (*state.Folder).Lock)
 	if err != nil {
 		return err
 	}
 	defer folder.Close()
-	if err := folder.Lock(); err != nil {
-		return err
-	}
-	record, err := folder.Read()
 	switch {
-	case err != nil:
-		return err
 	case record.Status() != state.Exited:
 		return &sandbox.UsageError{Problem: name + " is " + string(record.Status()), Hint: "sbx stop " + name}
 	case !record.Kept && !record.Held:
-		return &sandbox.UsageError{Problem: "the files of " + name + " went when it ended", Hint: "give a sandbox a name to keep it: sbx run -n NAME"}
+		return filesGone(name)
 	}
 	return do(folder)
 }
