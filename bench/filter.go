@@ -12,7 +12,7 @@ import (
 func filter(u, _ runner, _ int) error {
 	const calls = 2_000_000
 	const rounds = 9
-	config := filepath.Join(u.cwd, "config")
+	config := filepath.Join(u.cwd, "filters")
 	profiles := filepath.Join(config, "sbx/profiles")
 	if err := os.MkdirAll(profiles, 0o755); err != nil {
 		return err

@@ -109,7 +109,7 @@ func detached(u, _ runner, _ int) error {
 	}
 	stopped := time.Since(start)
 	each := sum / float64(max(len(list)/2, 1))
-	left, err := u.leftOver()
+	left, err := u.settled()
 	if err != nil {
 		return err
 	}

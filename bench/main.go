@@ -147,14 +147,7 @@ func many(u, _ runner, _ int) error {
 	took := time.Since(start)
 	bad := 0
 	failed.Range(func(_, err any) bool { bad++; return true })
-	left, err := u.leftOver()
-	for range 100 { // a namespace goes down after its last process
-		if left == 0 || err != nil {
-			break
-		}
-		time.Sleep(10 * time.Millisecond)
-		left, err = u.leftOver()
-	}
+	left, err := u.settled()
 	if err != nil {
 		return err
 	}
@@ -312,6 +305,17 @@ func pss(pid int) float64 {
 		}
 	}
 	return 0
+}
+
+// settled is leftOver once nothing changes any more: a namespace goes down after its last process, and a supervisor after
+// the end of its sandbox is on record. It waits three seconds at most.
+func (r runner) settled() (left int, err error) {
+	for start := time.Now(); time.Since(start) < 3*time.Second; time.Sleep(10 * time.Millisecond) {
+		if left, err = r.leftOver(); left == 0 || err != nil {
+			break
+		}
+	}
+	return left, err
 }
 
 // leftOver counts the user's processes of sbx and its files on disk.
