@@ -15,8 +15,8 @@ const overlaid = "[storage]\ncapture = \"overlay\"\n"
 // captures measures the start in review, and builds in it: a source tree that is unpacked and compiled, and
 // packages that npm installs.
 func captures(u, _ runner, runs int) error {
-	u.env = append(u.env, "XDG_CONFIG_HOME="+u.cwd+"/config", "XDG_STATE_HOME="+u.cwd+"/state", "npm_config_cache=/tmp/npm")
-	if err := u.script("cd " + u.cwd + " && mkdir -p config/sbx state && printf '%s' '" + overlaid + "' >config/sbx/config.toml"); err != nil {
+	u.env = append(u.env, "XDG_CONFIG_HOME="+u.cwd+"/held/config", "XDG_STATE_HOME="+u.cwd+"/held/state", "npm_config_cache="+u.cwd+"/npm")
+	if err := u.script("cd " + u.cwd + " && mkdir -p held/config/sbx held/state && printf '%s' '" + overlaid + "' >held/config/sbx/config.toml"); err != nil {
 		return err
 	}
 	if err := u.captureStart(runs); err != nil {

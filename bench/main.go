@@ -30,6 +30,7 @@ func main() {
 	runs := flag.Int("n", 60, "runs of each side")
 	only := flag.Bool("limits", false, "only the start with limits, which the guest is for")
 	onImages := flag.Bool("images", false, "only the rows of images")
+	onReview := flag.Bool("review", false, "only the rows of captures and their review")
 	flag.Parse()
 	rows := []row{startSingle, startSubIDs, version, memory, many, throughput, filter, pulls, limited, execStart, records, detached, captures, diffStat, applyMany}
 	if *only {
@@ -38,7 +39,12 @@ func main() {
 	if *onImages {
 		rows = []row{pulls}
 	}
-	measure := func() error { return bench(*dir, max(*runs, 30), withNetworks(rows, *only || *onImages)) }
+	if *onReview {
+		rows = []row{captures, diffStat, applyMany}
+	}
+	measure := func() error {
+		return bench(*dir, max(*runs, 30), withNetworks(rows, *only || *onImages || *onReview))
+	}
 	if *inLab || *connectTo != "" {
 		measure = inside
 	}
