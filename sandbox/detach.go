@@ -81,7 +81,12 @@ func Detach(s *Spec, store *state.Store, folder *state.Folder, record *state.Rec
 	if visitor != nil {
 		files = append(files, visitor.theirs[0].Fd(), visitor.theirs[1].Fd())
 	}
-	pid, err := syscall.ForkExec("/proc/self/exe", []string{"sbx", SuperviseVerb, folder.Name()}, &syscall.ProcAttr{
+	program, done, err := s.supervisor()
+	if err != nil {
+		return err
+	}
+	defer done()
+	pid, err := syscall.ForkExec(program, []string{"sbx", SuperviseVerb, folder.Name()}, &syscall.ProcAttr{
 		Dir: "/", Env: []string{"PATH=" + os.Getenv("PATH")}, Sys: &syscall.SysProcAttr{Setsid: true},
 		Files: files,
 	})

@@ -48,9 +48,9 @@ const (
 
 // Sibling is a program that was installed beside this one.
 func Sibling(name string) (string, error) {
-	own, err := os.Executable()
+	own, err := OwnPath()
 	if err != nil {
-		return "", fmt.Errorf("finding this program: %w", err)
+		return "", err
 	}
 	path := filepath.Join(filepath.Dir(own), name)
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {

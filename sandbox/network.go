@@ -248,7 +248,7 @@ func checkProxy(address string) (string, error) {
 
 // besideSbx is a program of sbx's own.
 func besideSbx(name string) (string, error) {
-	self, err := os.Executable()
+	self, err := OwnPath()
 	if err != nil {
 		return "", fmt.Errorf("looking for %s: %w", name, err)
 	}

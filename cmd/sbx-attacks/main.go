@@ -69,6 +69,7 @@ var attacks = map[string]attack{
 	"settings":      kernelSettings,
 	"key":           readKey,
 	"shm":           sharedMemory,
+	"own-program":   changeOwnProgram,
 }
 
 func main() {

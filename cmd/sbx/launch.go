@@ -51,6 +51,11 @@ func (f *sandboxFlags) start(verb string, command []string, prepared *sandbox.Pr
 	if err := l.checkReview(); err != nil {
 		return err
 	}
+	if !f.Detach {
+		if err := l.spec.BecomeCopy(prepared); err != nil {
+			return err
+		}
+	}
 	if !l.kept && !f.Detach && !l.held() {
 		return l.foreground(nil, prepared)
 	}
@@ -336,6 +341,11 @@ func restart(name string, env []string, detach bool, visitor *sandbox.Visitor, p
 	}
 	if record.Terminal && detach && record.Verb == "run" {
 		l.spec.OwnTerminal(ownStreams)
+	}
+	if !detach {
+		if err := l.spec.BecomeCopy(prepared); err != nil {
+			return err
+		}
 	}
 	err = l.run(folder, prepared)
 	var failed failedStart
