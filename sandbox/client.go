@@ -183,6 +183,10 @@ func Exec(store *state.Store, name string, request *ExecRequest, streams Streams
 		}
 		request.Terminals, request.Window = s.Terminals, s.Window
 	}
+	if err := s.inspectMore(streams.More); err != nil {
+		return 0, err
+	}
+	request.Descriptors = s.Descriptors
 	for i, f := range files {
 		request.Null[i] = isNull(f)
 	}
@@ -192,7 +196,8 @@ func Exec(store *state.Store, name string, request *ExecRequest, streams Streams
 		}
 	}
 	signals := catchSignals()
-	c, _, passed, err := ask(store, name, call{Op: "exec", Exec: request}, files[:]...)
+	c, _, passed, err := ask(store, name, call{Op: "exec", Exec: request}, append(files[:], streams.More...)...)
+	closeAll(streams.More)
 	if err != nil {
 		return 0, err
 	}

@@ -65,6 +65,7 @@ func resolveCommand(s *Spec, r *Request, home string, folders, variables []strin
 		Set:   s.withServices(r.Loaded.Profile.Env.SetValues()),
 		Flags: r.EnvFlags,
 	})
+	s.Env = overlay(s.Env, activation(environment(r.Environ), len(s.Descriptors)))
 	env := environment(s.Env)
 	for name := range env {
 		s.EnvNames = append(s.EnvNames, name)

@@ -140,6 +140,9 @@ func capabilitySteps(s *Spec) (steps []userns.Step) {
 // rootFD is the number under which a Landlock rule finds the root.
 const rootFD = 41
 
+// handedFD is that for descriptors that are handed in, one after the other.
+const handedFD = 42
+
 // landlockSteps let the payload open what lies below its own root, and the files that are its
 // streams as they are open already; nothing else, by whatever descriptor.
 func landlockSteps(s *Spec) []userns.Step {
@@ -161,6 +164,12 @@ func landlockSteps(s *Spec) []userns.Step {
 		if rights &= wall.Files; rights != 0 {
 			// EBADFD: a pipe, which Landlock does not handle.
 			steps = append(steps, userns.LandlockAllow(do, "landlock", rights, fd).Tolerate(unix.EBADFD))
+		}
+	}
+	for _, d := range s.Descriptors {
+		if rights := d.Rights & wall.Files; rights != 0 {
+			steps = append(steps, userns.DupTo(do, handedSlot(d.Number), handedFD),
+				userns.LandlockAllow(do, "landlock", rights, handedFD).Tolerate(unix.EBADFD))
 		}
 	}
 	return append(steps, userns.LandlockEnforce(do, "landlock"))
@@ -187,9 +196,8 @@ func payloadSteps(s *Spec) []userns.Step {
 		userns.SetLimit("limiting processes", unix.RLIMIT_NPROC, "RLIMIT_NPROC", s.Limits.Processes, s.Limits.Processes),
 		userns.Umask("restoring the umask", s.Umask))
 	steps = append(steps, enterWorkdir(s)...)
-	return append(append(steps,
-		userns.CloseOnExec("closing all other descriptors", 3),
-	), userns.Exec("executing "+s.Command[0], s.Attempts, s.Command, s.Env)...)
+	steps = append(steps, descriptorSteps(s)...)
+	return append(steps, userns.Exec("executing "+s.Command[0], s.Attempts, s.Command, s.Env)...)
 }
 
 // outerProc tells whether a notice says that the outer proc had to serve.

@@ -134,7 +134,7 @@ const (
 	// maxMessage is far more than execve(2) takes of arguments and environment, in bytes.
 	maxMessage = 32 << 20
 	// maxPassed is how many descriptors a message may bring.
-	maxPassed = 8
+	maxPassed = 3 + maxHanded + 1
 )
 
 // send sends a message, and copies of these files.

@@ -22,6 +22,7 @@ type bundle struct {
 	Env     []string
 	Clocks  Clocks
 	Streams [3]uint64
+	Rights  []uint64 // of Spec.Descriptors
 	Window  unix.Winsize
 	Filter  []unix.SockFilter
 	Facts   host.CgroupFacts
@@ -40,9 +41,8 @@ const (
 	readyFD
 	folderFD
 	lockFD
-	// The last two are there where somebody is attached from the start.
-	lineFD
-	visitFD
+	// What is handed in follows, and then two where somebody is attached from the start.
+	handedInFD
 )
 
 // SuperviseVerb is the hidden verb of the program that Detach starts.
@@ -55,9 +55,9 @@ func (e *SupervisorFailedError) Error() string { return "the supervisor could no
 
 // Detach starts a supervisor of its own for a sandbox, in a session of its own, and returns when the
 // payload runs. What it has to say until then goes to the caller's stderr. It takes over the folder,
-// whose lock the caller holds. A visitor, if not nil, sees all that the payload writes.
-func Detach(s *Spec, store *state.Store, folder *state.Folder, record *state.Record, visitor *Visitor) error {
-	text, err := json.Marshal(bundle{s, s.Env, s.Clocks, s.Streams, s.Window, s.Harden.Filter, s.Cgroup.Facts, s.Egress.rules, s.Egress.proxies, record, store, folder.Name(), visitor != nil})
+// whose lock the caller holds. more is what is handed in. A visitor, if not nil, sees all that the payload writes.
+func Detach(s *Spec, store *state.Store, folder *state.Folder, record *state.Record, more []*os.File, visitor *Visitor) error {
+	text, err := json.Marshal(bundle{s, s.Env, s.Clocks, s.Streams, rights(s.Descriptors), s.Window, s.Harden.Filter, s.Cgroup.Facts, s.Egress.rules, s.Egress.proxies, record, store, folder.Name(), visitor != nil})
 	if err != nil {
 		return fmt.Errorf("handing the spec to a supervisor: %w", err)
 	}
@@ -78,6 +78,9 @@ func Detach(s *Spec, store *state.Store, folder *state.Folder, record *state.Rec
 	defer null.Close()
 	dir, lock := folder.Files()
 	files := []uintptr{null.Fd(), null.Fd(), os.Stderr.Fd(), spec.Fd(), hold.Fd(), dir.Fd(), lock.Fd()}
+	for _, f := range more {
+		control(f, func(fd int) { files = append(files, uintptr(fd)) })
+	}
 	if visitor != nil {
 		files = append(files, visitor.theirs[0].Fd(), visitor.theirs[1].Fd())
 	}
@@ -91,6 +94,7 @@ func Detach(s *Spec, store *state.Store, folder *state.Folder, record *state.Rec
 		Files: files,
 	})
 	hold.Close()
+	closeAll(more)
 	if err != nil {
 		return fmt.Errorf("starting a supervisor: %w", err)
 	}
@@ -133,6 +137,7 @@ func Supervise(notify func(string)) (*Background, error) {
 		}
 	}
 	h := &hub{log: folder.OpenLog()}
+	more := s.inherited(b.Rights)
 	line, visit, err := b.visitor()
 	if err != nil {
 		return nil, err
@@ -140,7 +145,7 @@ func Supervise(notify func(string)) (*Background, error) {
 	if line != nil {
 		h.admit(line)
 	}
-	running, err := h.start(s, notify)
+	running, err := h.start(s, more, notify)
 	if err != nil {
 		return nil, err
 	}
@@ -177,13 +182,32 @@ func inherit() (*bundle, *os.File, *state.Folder, error) {
 	return b, os.NewFile(readyFD, "ready"), folder, nil
 }
 
+// rights are the Landlock rights to what is handed in.
+func rights(descriptors []Descriptor) (list []uint64) {
+	for _, d := range descriptors {
+		list = append(list, d.Rights)
+	}
+	return list
+}
+
+// inherited is what the caller of Detach hands in.
+func (s *Spec) inherited(rights []uint64) (more []*os.File) {
+	for i, r := range rights {
+		s.Descriptors[i].Rights = r
+		unix.CloseOnExec(handedInFD + i)
+		more = append(more, os.NewFile(uintptr(handedInFD+i), "handed in"))
+	}
+	return more
+}
+
 // visitor is who is attached from the start: a line and a connection, or nil.
 func (b *bundle) visitor() (*os.File, *conn, error) {
 	if !b.Visited {
 		return nil, nil, nil
 	}
-	line := pollable(os.NewFile(lineFD, "attached"))
-	visit, err := connOf(os.NewFile(visitFD, "attached"))
+	first := uintptr(handedInFD + len(b.Rights))
+	line := pollable(os.NewFile(first, "attached"))
+	visit, err := connOf(os.NewFile(first+1, "attached"))
 	return line, visit, err
 }
 
@@ -198,13 +222,13 @@ func (b *Background) Ready() {
 }
 
 // start starts the sandbox with a terminal of its own, or with pipes.
-func (h *hub) start(s *Spec, notify func(string)) (*Running, error) {
+func (h *hub) start(s *Spec, more []*os.File, notify func(string)) (*Running, error) {
 	null, err := os.OpenFile(os.DevNull, os.O_RDONLY, 0)
 	if err != nil {
 		return nil, err
 	}
 	defer null.Close()
-	streams, sources := Streams{null, null, null}, []*os.File{}
+	streams, sources := Streams{null, null, null, more}, []*os.File{}
 	if s.Terminals == [3]bool{} {
 		for _, stream := range []**os.File{&streams.Stdout, &streams.Stderr} {
 			r, w, err := os.Pipe()
@@ -223,6 +247,7 @@ func (h *hub) start(s *Spec, notify func(string)) (*Running, error) {
 	prepared := &Prepared{signals: catchSignals()}
 	running, err := start(s, streams, prepared, notify, map[userns.Slot]*os.File{"executed": executed})
 	executed.Close()
+	closeAll(more)
 	if len(sources) > 0 { // the payload's alone from now on, so that their end is seen
 		streams.Stdout.Close()
 		streams.Stderr.Close()

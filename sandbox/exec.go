@@ -30,6 +30,8 @@ type ExecRequest struct {
 	Null [3]bool `json:"null"`
 	// Stays lets it run on when the caller goes away.
 	Stays bool `json:"stays,omitempty"`
+	// Descriptors are those that it gets beside its streams.
+	Descriptors []Descriptor `json:"descriptors,omitempty"`
 }
 
 // inside are descriptors of the sandbox that the supervisor gets when it first needs them: a child of
@@ -95,16 +97,16 @@ func (r *Running) root() (*os.File, error) { return r.open("root", "/", 0) }
 
 // exec starts a further command. What it is and where it is looked for comes from the spec and from the
 // caller, and from nothing inside.
-func (r *Running) exec(request *ExecRequest, streams [3]*os.File) (*userns.Job, error) {
+func (r *Running) exec(request *ExecRequest, streams [3]*os.File, more []*os.File) (*userns.Job, error) {
 	s := r.spec.with(request)
-	o := userns.Options{Stdin: streams[0], Stdout: streams[1], Stderr: streams[2]}
+	o := userns.Options{Stdin: streams[0], Stdout: streams[1], Stderr: streams[2], Inputs: handedInputs(more, map[userns.Slot]*os.File{})}
 	steps := payloadSteps(s)
 	if s.Terminals != [3]bool{} {
 		pts, err := r.open(ptsInput, "/dev/pts", unix.DEVPTS_SUPER_MAGIC)
 		if err != nil {
 			return nil, err
 		}
-		o.Inputs = map[userns.Slot]*os.File{ptsInput: pts}
+		o.Inputs[ptsInput] = pts
 		opened := append(userns.OpenTerminal("opening a terminal", ptsInput, masterSlot, slaveSlot, s.Window),
 			userns.Send("handing out the terminal", masterSlot))
 		steps = append(opened, steps...)
@@ -131,6 +133,7 @@ func (s *Spec) with(request *ExecRequest) *Spec {
 	further := *s
 	further.Env = overlay(s.Env, request.Env)
 	further.Command, further.Terminals, further.Window = request.Command, request.Terminals, request.Window
+	further.Descriptors = request.Descriptors
 	env := environment(further.Env)
 	if len(further.Command) == 0 {
 		further.Command = []string{env["SHELL"]}

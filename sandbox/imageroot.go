@@ -179,6 +179,7 @@ func (b *base) command(s *Spec, r *Request, home string, line []string) {
 		Caller: r.Environ, Base: env, Pass: r.Loaded.Profile.Env.Pass.Values(),
 		Set: s.withServices(r.Loaded.Profile.Env.SetValues()), Flags: r.EnvFlags,
 	})
+	s.Env = overlay(s.Env, activation(environment(r.Environ), len(s.Descriptors)))
 	all := environment(s.Env)
 	for name := range all {
 		s.EnvNames = append(s.EnvNames, name)

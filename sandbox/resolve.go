@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"slices"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -257,15 +259,19 @@ func (s *Spec) keepCapabilities(add, drop []string) error {
 func (s *Spec) warnOfStreams() {
 	const files = harden.LandlockReadFile | harden.LandlockWriteFile
 	var nested []string
-	for i, rights := range s.Streams {
+	names, all := slices.Clone(streamNames[:]), slices.Clone(s.Streams[:])
+	for _, d := range s.Descriptors {
+		names, all = append(names, "descriptor "+strconv.Itoa(d.Number)), append(all, d.Rights)
+	}
+	for i, rights := range all {
 		switch {
 		case rights == 0 || rights&files == files:
 		case s.Harden.Nested:
-			nested = append(nested, streamNames[i])
+			nested = append(nested, names[i])
 		case s.Harden.Landlock.Files == 0:
-			s.Level.Warnings = append(s.Level.Warnings, "this kernel has no Landlock: the payload can open the file that is its "+streamNames[i]+" anew, for reading and writing")
+			s.Level.Warnings = append(s.Level.Warnings, "this kernel has no Landlock: the payload can open the file that is its "+names[i]+" anew, for reading and writing")
 		case s.Harden.Landlock.Files&harden.LandlockTruncate == 0 && rights&harden.LandlockTruncate == 0:
-			s.Level.Warnings = append(s.Level.Warnings, "this kernel's Landlock does not know truncate(2): the payload can empty the file that is its "+streamNames[i])
+			s.Level.Warnings = append(s.Level.Warnings, "this kernel's Landlock does not know truncate(2): the payload can empty the file that is its "+names[i])
 		}
 	}
 	if nested != nil {

@@ -106,6 +106,7 @@ func Start(s *Spec, streams Streams, prepared *Prepared, notify func(string)) (*
 	if err != nil {
 		return nil, err
 	}
+	closeAll(streams.More) // so that the end of a pipe is seen
 	r.terminal = relay(s.Terminals, streams, r.process.Files[masterSlot])
 	r.terminal.resize() // a change since the size was read went unseen
 	r.signals.forward(r.process.Payload, r.terminal)
@@ -142,6 +143,7 @@ func start(s *Spec, streams Streams, prepared *Prepared, notify func(string), in
 		defer closeAll(join)
 	}
 	r.signals = prepared.takeSignals() // the payload must not miss one
+	inputs = handedInputs(streams.More, inputs)
 	options := userns.Options{Stdin: streams.Stdin, Stdout: streams.Stdout, Stderr: streams.Stderr, Inputs: inputs, Join: join, Prepared: prepared.first}
 	process, err := r.launch(options, maker)
 	var noGroup *groupError

@@ -117,7 +117,7 @@ func (l *Life) answerRoot(c *conn) {
 // relays by itself, and tells its end. When the caller goes away first, the command goes too.
 func (l *Life) answerExec(c *conn, what *call, files []*os.File) {
 	r := l.running
-	if what.Exec == nil || len(files) != 3 {
+	if what.Exec == nil || len(files) != 3+len(what.Exec.Descriptors) {
 		c.send(answer{Refused: &refusal{Text: "a call without its parts"}})
 		return
 	}
@@ -125,7 +125,7 @@ func (l *Life) answerExec(c *conn, what *call, files []*os.File) {
 		c.send(answer{Refused: refuse(err)})
 		return
 	}
-	job, err := r.exec(what.Exec, [3]*os.File(files))
+	job, err := r.exec(what.Exec, [3]*os.File(files[:3]), files[3:])
 	closeAll(files)
 	if err != nil {
 		if errors.Is(err, userns.ErrEnded) {

@@ -54,9 +54,11 @@ type Spec struct {
 	// Streams are the Landlock rights to the files that 0, 1 and 2 are; 0 for what is no file.
 	Streams [3]uint64    `json:"-"`
 	Window  unix.Winsize `json:"-"`
-	Limits  Limits       `json:"limits"`
-	Cgroup  Cgroup       `json:"cgroup"`
-	Harden  Harden       `json:"harden"`
+	// Descriptors are what the payload gets beside 0, 1 and 2.
+	Descriptors []Descriptor `json:"descriptors,omitempty"`
+	Limits      Limits       `json:"limits"`
+	Cgroup      Cgroup       `json:"cgroup"`
+	Harden      Harden       `json:"harden"`
 
 	// Image is where the root comes from; nil: the host's own system.
 	Image *Image `json:"image,omitempty"`

@@ -10,8 +10,12 @@ import (
 	"sbx/harden"
 )
 
-// Streams are the caller's own 0, 1 and 2.
-type Streams struct{ Stdin, Stdout, Stderr *os.File }
+// Streams are the caller's own 0, 1 and 2, and what it hands in beside them.
+type Streams struct {
+	Stdin, Stdout, Stderr *os.File
+	// More become the payload's 3 and on.
+	More []*os.File
+}
 
 func (s Streams) files() [3]*os.File { return [3]*os.File{s.Stdin, s.Stdout, s.Stderr} }
 
@@ -27,21 +31,34 @@ func (s *Spec) inspect(streams Streams) error {
 		if s.Terminals[i] = term.IsTerminal(fd); s.Terminals[i] {
 			continue
 		}
-		var st unix.Stat_t
-		if err := unix.Fstat(fd, &st); err != nil {
-			return fmt.Errorf("looking at %s: %w", streamNames[i], err)
-		}
-		mode, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
+		_, rights, err := lookAt(streamNames[i], f)
 		if err != nil {
-			return fmt.Errorf("looking at %s: %w", streamNames[i], err)
+			return err
 		}
-		if st.Mode&unix.S_IFMT == unix.S_IFDIR || mode&unix.O_PATH != 0 {
-			return &UsageError{streamNames[i] + " is a folder, which would show the sandbox all that is in it", "redirect it from a file or /dev/null"}
-		}
-		s.Streams[i] = streamRights(st.Mode, mode)
+		s.Streams[i] = rights
 	}
 	s.Window = windowSize(streams)
-	return nil
+	return s.inspectMore(streams.More)
+}
+
+// lookAt is the file's mode, and the Landlock rights that its descriptor stands for. A folder is refused.
+func lookAt(name string, f *os.File) (mode uint32, rights uint64, err error) {
+	var st unix.Stat_t
+	var flags int
+	if failed := control(f, func(fd int) {
+		if err = unix.Fstat(fd, &st); err == nil {
+			flags, err = unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
+		}
+	}); failed != nil {
+		err = failed
+	}
+	if err != nil {
+		return 0, 0, fmt.Errorf("looking at %s: %w", name, err)
+	}
+	if st.Mode&unix.S_IFMT == unix.S_IFDIR || flags&unix.O_PATH != 0 {
+		return 0, 0, &UsageError{name + " is a folder, which would show the sandbox all that is in it", "redirect it from a file or /dev/null"}
+	}
+	return st.Mode, streamRights(st.Mode, flags), nil
 }
 
 // IsTerminal tells whether a file is a terminal.
@@ -59,7 +76,7 @@ func DetachedStreams() (streams Streams, done func(), err error) {
 		null.Close()
 		return streams, nil, err
 	}
-	return Streams{null, w, w}, func() { null.Close(); r.Close(); w.Close() }, nil
+	return Streams{Stdin: null, Stdout: w, Stderr: w}, func() { null.Close(); r.Close(); w.Close() }, nil
 }
 
 // OwnTerminal gives a detached payload a terminal, of the caller's size where that has one.

@@ -25,6 +25,9 @@ func (s *Spec) Words() []Line {
 		{"network", s.networkWords()},
 	}
 	lines = append(lines, s.fileWords()...)
+	if len(s.Descriptors) > 0 {
+		lines = append(lines, Line{"descriptors", s.descriptorWords()})
+	}
 	lines = append(lines, Line{"environment", strings.Join(s.EnvNames, " ")},
 		Line{"host name", s.Hostname},
 		Line{"system calls", "seccomp filter " + s.Harden.Seccomp},

@@ -13,9 +13,10 @@ type call uintptr
 // Operations of the walker that are no system calls of their own. They lie far above every system
 // call number.
 const (
-	opBarrier call = 1<<20 + iota // wait until the supervisor lets the walk go on
-	opSend                        // hand a descriptor to the supervisor
-	opFail                        // end the walk with the worst error of the execve attempts
+	opBarrier     call = 1<<20 + iota // wait until the supervisor lets the walk go on
+	opSend                            // hand a descriptor to the supervisor
+	opFail                            // end the walk with the worst error of the execve attempts
+	opRaiseSocket                     // move the socket to the supervisor out of the way of low numbers
 )
 
 // callNames name the system calls that plans hold. A plan with another call does not encode, so
@@ -24,6 +25,7 @@ var callNames = map[call]string{
 	opBarrier:                        "barrier",
 	opSend:                           "send_to_supervisor",
 	opFail:                           "fail",
+	opRaiseSocket:                    "raise_socket",
 	unix.SYS_CAPSET:                  "capset",
 	unix.SYS_CHDIR:                   "chdir",
 	unix.SYS_CLOSE:                   "close",

@@ -91,6 +91,7 @@ type block struct {
 	name       [16]byte // comm of the child: proc_pid_comm(5), at most 15 bytes
 
 	// Written by the child.
+	socketAt   uintptr    // where its end of the socket lies now
 	action     [4]uintptr // struct sigaction of the kernel
 	allSignals uint64
 	oldSignals uint64
@@ -191,6 +192,7 @@ func prelude(b *block) {
 		raw3(unix.SYS_DUP3, b.stdio[i], uintptr(i), 0)
 	}
 	raw3(unix.SYS_DUP3, b.socket, childSocket, unix.O_CLOEXEC)
+	b.socketAt = childSocket
 	for i := uintptr(0); i < b.inputCount && i < maxInputs; i++ {
 		raw3(unix.SYS_DUP3, b.inputs[i], childInputs+i, unix.O_CLOEXEC)
 	}
@@ -355,6 +357,8 @@ func perform(b *block, s *rawStep) (result, errno uintptr) {
 		return 0, 0
 	case uintptr(opSend):
 		return 0, send(b, msgFile, 0, 0, 0, uint64(s.args[0]), int32(a[0]))
+	case uintptr(opRaiseSocket):
+		return 0, raiseSocket(b)
 	case uintptr(opFail):
 		if b.denied != 0 {
 			return 0, uintptr(unix.EACCES)
@@ -372,7 +376,7 @@ func perform(b *block, s *rawStep) (result, errno uintptr) {
 //go:nocheckptr
 func awaitBarrier(b *block) {
 	for {
-		n, errno := raw3(unix.SYS_READ, childSocket, uintptr(unsafe.Pointer(&b.byte)), 1)
+		n, errno := raw3(unix.SYS_READ, b.socketAt, uintptr(unsafe.Pointer(&b.byte)), 1)
 		if errno == uintptr(unix.EINTR) {
 			continue
 		}
@@ -396,8 +400,22 @@ func send(b *block, kind uint32, part, step uint32, errno uintptr, value uint64,
 		b.ctl.length, b.ctl.level, b.ctl.kind, b.ctl.fd = 20, unix.SOL_SOCKET, unix.SCM_RIGHTS, fd
 		b.hdr.control, b.hdr.controlLen = uintptr(unsafe.Pointer(&b.ctl)), unsafe.Sizeof(b.ctl)
 	}
-	_, e := raw3(unix.SYS_SENDMSG, b.socketNow(), uintptr(unsafe.Pointer(&b.hdr)), unix.MSG_NOSIGNAL)
+	_, e := raw3(unix.SYS_SENDMSG, b.socketAt, uintptr(unsafe.Pointer(&b.hdr)), unix.MSG_NOSIGNAL)
 	return e
+}
+
+// raiseSocket gives up the socket's number for one above all that are filled. The number is given up only
+// by who takes it: what lies there until then is the socket too, and is closed on exec.
+//
+//go:norace
+//go:nosplit
+//go:nocheckptr
+func raiseSocket(b *block) uintptr {
+	high, errno := raw3(unix.SYS_FCNTL, b.socketAt, unix.F_DUPFD_CLOEXEC, lowestOwn)
+	if errno == 0 {
+		b.socketAt = high
+	}
+	return errno
 }
 
 // fail reports the step that ended the walk, and ends the process.

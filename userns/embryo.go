@@ -188,7 +188,8 @@ func (b *block) takeDescriptors(o Options, inputs []Slot, socket int) (copies []
 		b.stdio[i] = moveFile(f, move)
 	}
 	for i, s := range inputs {
-		b.inputs[i] = moveFile(o.Inputs[s], move)
+		b.inputs[i] = noDescriptor
+		number(o.Inputs[s], func(fd int) { b.inputs[i] = move(fd) })
 	}
 	b.inputCount = uintptr(len(inputs))
 	for i, f := range o.Join {
@@ -206,7 +207,15 @@ func moveFile(f *os.File, move func(int) uintptr) uintptr {
 		return noDescriptor
 	}
 	defer runtime.KeepAlive(f)
-	return move(int(f.Fd()))
+	return move(int(f.Fd())) // blocking, as programs expect of their 0, 1 and 2
+}
+
+// number calls g with the descriptor of a file, and leaves that as it is: Fd makes it blocking for all who have
+// it open, such as the caller of a socket that is handed in.
+func number(f *os.File, g func(fd int)) {
+	if raw, err := f.SyscallConn(); err == nil {
+		raw.Control(func(fd uintptr) { g(int(fd)) })
+	}
 }
 
 // The slots that every plan has from the start, and what they hold.

@@ -119,7 +119,7 @@ func newJobRequest(o Options, socket int) (*jobRequest, error) {
 		r.files = append(r.files, int(f.Fd()))
 	}
 	for _, slot := range r.inputs {
-		r.files = append(r.files, int(o.Inputs[slot].Fd()))
+		number(o.Inputs[slot], func(fd int) { r.files = append(r.files, fd) })
 	}
 	return r, nil
 }

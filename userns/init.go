@@ -77,23 +77,12 @@ func initLoop(b *block, payload uintptr) {
 //go:nocheckptr
 func initDescriptors(b *block) {
 	raw3(unix.SYS_DUP3, childSocket, initSocket, unix.O_CLOEXEC)
+	b.socketAt = initSocket
 	raw3(unix.SYS_CLOSE_RANGE, initSocket+1, 0xffffffff, 0)
 	b.mode = modeLoop
 	mask := uint64(1) << (uint(unix.SIGCHLD) - 1)
 	b.allSignals = mask
 	raw4(unix.SYS_SIGNALFD4, ^uintptr(0), uintptr(unsafe.Pointer(&b.allSignals)), 8, unix.SFD_CLOEXEC)
-}
-
-// socketNow is where the socket lies: it moves when PID 1 has started its payload.
-//
-//go:norace
-//go:nosplit
-//go:nocheckptr
-func (b *block) socketNow() uintptr {
-	if b.mode == modeLoop {
-		return initSocket
-	}
-	return childSocket
 }
 
 // reap takes every child that ended; when the payload is among them, PID 1 ends as it did.

@@ -118,6 +118,7 @@ func jobMain(b *block) {
 		*fd = int32(high)
 	}
 	placeAt(uintptr(*handedAt(b, 0)), childSocket, unix.O_CLOEXEC)
+	b.socketAt = childSocket
 	for i := uintptr(1); i < requestFDs; i++ {
 		placeAt(uintptr(*handedAt(b, i)), i-1, 0) // over PID 1's own
 	}

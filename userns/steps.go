@@ -27,6 +27,10 @@ func Send(do string, slot Slot) Step {
 	return Step{Do: do, call: opSend, args: []Arg{FromSlot(slot)}}
 }
 
+// RaiseSocket moves the walk's own socket to the supervisor above the low numbers, so that a payload can have
+// these. Failures are told over it still.
+func RaiseSocket(do string) Step { return Step{Do: do, call: opRaiseSocket} }
+
 // How names what Open opens and how: openat2(2).
 type How struct {
 	Flags   int

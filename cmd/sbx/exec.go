@@ -9,11 +9,12 @@ import (
 )
 
 type execCmd struct {
-	Env     []string `short:"e" sep:"none" placeholder:"KEY[=VALUE]" help:"Pass or set a variable."`
-	Workdir string   `short:"w" placeholder:"DIR" help:"Working folder inside."`
-	Detach  bool     `short:"d" help:"Do not wait for it; it runs with no input and its output is lost."`
-	Name    string   `arg:"" help:"The sandbox."`
-	Command []string `arg:"" optional:"" passthrough:"partial" sep:"none" help:"The command and its arguments; the shell if none."`
+	Env         []string `short:"e" sep:"none" placeholder:"KEY[=VALUE]" help:"Pass or set a variable."`
+	Workdir     string   `short:"w" placeholder:"DIR" help:"Working folder inside."`
+	PreserveFds int      `placeholder:"N" help:"Hand in N open descriptors, from 3 on."`
+	Detach      bool     `short:"d" help:"Do not wait for it; it runs with no input and its output is lost."`
+	Name        string   `arg:"" help:"The sandbox."`
+	Command     []string `arg:"" optional:"" passthrough:"partial" sep:"none" help:"The command and its arguments; the shell if none."`
 }
 
 // Run runs a further command in a sandbox and ends as it did.
@@ -26,7 +27,11 @@ func (c *execCmd) Run() error {
 	if request.Env, err = execEnv(c.Env); err != nil {
 		return err
 	}
-	status, err := sandbox.Exec(store, c.Name, request, ownStreams)
+	streams := ownStreams
+	if streams.More, err = sandbox.Handed(c.PreserveFds, inherited); err != nil {
+		return err
+	}
+	status, err := sandbox.Exec(store, c.Name, request, streams)
 	if err != nil {
 		return err
 	}

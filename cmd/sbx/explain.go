@@ -19,7 +19,11 @@ func (c *explainCmd) Run() error {
 		upper = store.Upper(c.Name)
 	}
 	command := withoutDashes(c.Command)
-	spec, _, err := c.resolve(command, len(command) == 0 && c.Image == "", nil, store, upper, ownStreams, nil)
+	streams := ownStreams
+	if streams.More, err = sandbox.Handed(c.PreserveFds, inherited); err != nil {
+		return err
+	}
+	spec, _, err := c.resolve(command, len(command) == 0 && c.Image == "", nil, store, upper, streams, nil)
 	if err != nil {
 		return err
 	}

@@ -38,6 +38,8 @@ type sandboxFlags struct {
 	Rm      bool     `help:"Remove the sandbox when it ends."`
 	Workdir string   `short:"w" placeholder:"DIR" help:"Working folder inside."`
 
+	PreserveFds int `placeholder:"N" help:"Hand in N open descriptors, from 3 on."`
+
 	BestEffort   bool   `help:"Go on where a limit cannot be enforced."`
 	Require      string `placeholder:"LEVEL" help:"Refuse to run below this level of assurance."`
 	Trust        string `placeholder:"HASH" help:"Accept exactly these grants of the project."`

@@ -26,8 +26,10 @@ type launch struct {
 	ask  asker
 	// visitor is attached to it in the background from its start on, if not nil.
 	visitor *sandbox.Visitor
-	spec    *sandbox.Spec
-	loaded  *profiles.Loaded
+	// handed are the descriptors that go in beside the streams.
+	handed []*os.File
+	spec   *sandbox.Spec
+	loaded *profiles.Loaded
 }
 
 // start starts a new sandbox: under a name, in the background, or neither.
@@ -151,6 +153,10 @@ func (l *launch) resolve() (err error) {
 		defer done()
 		streams = detached
 	}
+	if l.handed, err = sandbox.Handed(l.flags.PreserveFds, inherited); err != nil {
+		return err
+	}
+	streams.More = l.handed
 	if l.spec, l.loaded, err = l.flags.resolve(l.command, l.verb == "shell", fetch, l.store, upper, streams, l.ask); err != nil {
 		return err
 	}
@@ -177,7 +183,9 @@ func (l *launch) record() (*state.Record, error) {
 // foreground starts a sandbox, waits for its end, and tells what is to be told.
 func (l *launch) foreground(folder *state.Folder, prepared *sandbox.Prepared) error {
 	printStart(l.spec)
-	running, err := sandbox.Start(l.spec, ownStreams, prepared, printNotice)
+	streams := ownStreams
+	streams.More = l.handed
+	running, err := sandbox.Start(l.spec, streams, prepared, printNotice)
 	if err != nil {
 		return err
 	}
@@ -212,7 +220,7 @@ func (l *launch) background(folder *state.Folder) error {
 		return err
 	}
 	done := progress("starting " + folder.Name())
-	err = sandbox.Detach(l.spec, l.store, folder, record, l.visitor)
+	err = sandbox.Detach(l.spec, l.store, folder, record, l.handed, l.visitor)
 	done()
 	var failed *sandbox.SupervisorFailedError
 	if errors.As(err, &failed) {

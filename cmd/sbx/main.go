@@ -71,6 +71,7 @@ func run(args []string) int {
 	if program := siblingFor(args); program != "" {
 		return printError(become(program, args))
 	}
+	inherited = sandbox.TakeInherited()
 	prepared := prepare(args)
 	defer prepared.Discard()
 	parser, err := newParser(args)

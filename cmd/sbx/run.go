@@ -24,3 +24,6 @@ func (c *runCmd) Run(prepared *sandbox.Prepared) error {
 }
 
 var ownStreams = sandbox.Streams{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr}
+
+// inherited is how many descriptors from 3 on sbx was started with.
+var inherited int
