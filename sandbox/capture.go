@@ -29,11 +29,10 @@ type Captured struct {
 	Refused bool `json:"-"`
 }
 
-// How a folder is captured: storage.capture of the configuration.
+// How a folder is captured: storage.capture of the configuration. Else it is an overlay where there can be one.
 const (
-	captureAuto    = "auto"
-	captureOverlay = "overlay"
-	captureCopy    = "copy"
+	captureAuto = "auto"
+	captureCopy = "copy"
 )
 
 // capture shows a folder at its own path and holds what changes in it, with what is mounted below.

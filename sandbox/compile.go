@@ -113,6 +113,7 @@ func hardenSteps(s *Spec) []userns.Step {
 	}
 	steps = append(steps, capabilitySteps(s)...)
 	steps = append(steps, landlockSteps(s)...)
+	steps = append(steps, announceRenames(s)...)
 	if len(s.Harden.Filter) > 0 {
 		steps = append(steps, userns.Seccomp("installing the seccomp filter", s.Harden.Filter))
 	}
@@ -211,6 +212,8 @@ func lowerByNotices(l *Level, notices []userns.StepError) {
 		switch {
 		case outerProc(n):
 			l.lower(profiles.LevelOuterProc, "no fresh /proc can be mounted here, so names of outer processes show")
+		case n.Step.Do == renamesStep:
+			l.Warnings = append(l.Warnings, "folders in what is held for review cannot be renamed, only copied: somebody listens to the system calls of this run already ("+n.Errno.Error()+")")
 		case n.Step.Do == keyringStep:
 			l.Warnings = append(l.Warnings, "no session keyring of its own: "+n.Errno.Error()+" (the seccomp filter refuses all keyring calls)")
 		}

@@ -15,15 +15,8 @@ import (
 	"sbx/review"
 )
 
-// How large a tree may be that is copied though it could be overlaid: a copy behaves as any folder, where in an
-// overlay no folder of the host can be renamed, and a small one takes hardly longer. With reflinks bytes cost
-// nothing.
-var (
-	smallTree     = bounds{entries: 500, bytes: 8 << 20}
-	reflinkedTree = bounds{entries: 2000, bytes: 1 << 40}
-	// copiedTree is what is copied where there is no other way.
-	copiedTree = bounds{entries: 500_000, bytes: 8 << 30}
-)
+// copiedTree is what is copied where a folder cannot be overlaid.
+var copiedTree = bounds{entries: 500_000, bytes: 8 << 30}
 
 // CapturesFolder is the folder of captures in the folder upper of a sandbox.
 func CapturesFolder(upper string) string { return filepath.Join(upper, "captures") }
@@ -172,7 +165,7 @@ func (m *maker) fill(c *Captured, dir string) error {
 	}
 	defer to.Close()
 	began := time.Now()
-	driver, err := m.driver(c, from, dir)
+	driver, err := m.driver(c, from)
 	if err != nil {
 		return err
 	}
@@ -225,7 +218,7 @@ func (m *maker) overlay(from, to *os.File, dir string) error {
 }
 
 // driver decides between an overlay and a copy.
-func (m *maker) driver(c *Captured, from *os.File, dir string) (string, error) {
+func (m *maker) driver(c *Captured, from *os.File) (string, error) {
 	needed := ""
 	switch {
 	case len(c.Mounts) > 0:
@@ -236,13 +229,11 @@ func (m *maker) driver(c *Captured, from *os.File, dir string) (string, error) {
 		needed = "the file system of " + m.all + " has no user attributes"
 	case c.Refused:
 		needed = "the kernel refuses an overlay over it"
-	case m.spec.CaptureBy == captureOverlay:
-		return review.Overlay, nil
 	case m.spec.CaptureBy == captureCopy:
 		needed = "storage.capture says so"
 	}
 	if needed == "" {
-		return m.bySize(from, dir), nil
+		return review.Overlay, nil
 	}
 	left := copiedTree
 	if err := surveyAnew(from, &left, m.uid()); err != nil {
@@ -252,18 +243,6 @@ func (m *maker) driver(c *Captured, from *os.File, dir string) (string, error) {
 		m.say(fmt.Sprintf("%s is captured by a copy, since %s", c.Folder, needed))
 	}
 	return review.Copy, nil
-}
-
-// bySize takes a copy of what is small.
-func (m *maker) bySize(from *os.File, dir string) string {
-	left := smallTree
-	if sharesContent(from, dir) {
-		left = reflinkedTree
-	}
-	if surveyAnew(from, &left, m.uid()) != nil {
-		return review.Overlay
-	}
-	return review.Copy
 }
 
 func (m *maker) uid() uint32 { return uint32(os.Getuid()) }
@@ -277,20 +256,6 @@ func surveyAnew(from *os.File, left *bounds, uid uint32) error {
 	f := os.NewFile(uintptr(again), from.Name())
 	defer f.Close()
 	return survey(f, left, uid)
-}
-
-// sharesContent tells whether files of a folder can be cloned into another: both lie on one file system that
-// has reflinks.
-func sharesContent(from *os.File, dir string) bool {
-	var a, b unix.Stat_t
-	if unix.Fstat(int(from.Fd()), &a) != nil || unix.Stat(dir, &b) != nil || a.Dev != b.Dev {
-		return false
-	}
-	one, err1 := unix.Open(dir, unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0o600)
-	two, err2 := unix.Open(dir, unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0o600)
-	defer unix.Close(one)
-	defer unix.Close(two)
-	return err1 == nil && err2 == nil && unix.IoctlFileClone(two, one) == nil
 }
 
 // use has the spec show a capture.

@@ -44,6 +44,7 @@ type Running struct {
 	hub        *hub // of a detached sandbox
 	signals    *caller
 	inside     inside
+	mover      *mover                 // of what is captured by overlays
 	cause      atomic.Pointer[string] // why other commands ended it
 	over       chan struct{}          // closed when result is there
 	result     Result
@@ -133,6 +134,7 @@ func start(s *Spec, streams Streams, prepared *Prepared, notify func(string), in
 		r.before = takeSnapshot(&s.Project, false)
 	}
 	r.watch = newWatch(s, r.before, notify)
+	r.mover = newMover(s)
 	var join []*os.File
 	if s.joined != nil {
 		var err error
@@ -177,6 +179,7 @@ func start(s *Spec, streams Streams, prepared *Prepared, notify func(string), in
 	r.network.ports.Serve(r.sockets)
 	lowerByNotices(&r.Level, process.Notices)
 	r.watch.begin(process)
+	r.mover.begin(process.Files[renamesSlot])
 	r.watchFuse()
 	r.limitTime()
 	if s.joined != nil {
@@ -192,7 +195,7 @@ func (r *Running) launch(options userns.Options, maker *cgroup.Maker) (*userns.P
 		maker.Discard()
 		return nil, err
 	}
-	options.Maps, options.AtBarrier = r.spec.IDs.Maps, r.makeGroup(maker, r.watch.atBarrier())
+	options.Maps, options.AtBarrier = r.spec.IDs.Maps, r.makeGroup(maker, r.mover.atBarrier(r.watch.atBarrier()))
 	options.Beside = r.network.beside(r.spec)
 	if maker != nil {
 		options.AtEnd = r.count

@@ -334,6 +334,16 @@ func SetCapabilities(do string, bits uint64) Step {
 
 // Seccomp installs a filter: seccomp(2), SECCOMP_SET_MODE_FILTER.
 func Seccomp(do string, filter []unix.SockFilter) Step {
+	return seccomp(do, filter, Num(0))
+}
+
+// SeccompListener installs a filter, of which the slot that takes the result has the listener
+// (seccomp_unotify(2)). There can be one in a tree of processes: else EBUSY.
+func SeccompListener(do string, filter []unix.SockFilter) Step {
+	return seccomp(do, filter, Num(unix.SECCOMP_FILTER_FLAG_NEW_LISTENER, "SECCOMP_FILTER_FLAG_NEW_LISTENER"))
+}
+
+func seccomp(do string, filter []unix.SockFilter, flags Arg) Step {
 	code := make([]byte, 0, len(filter)*unix.SizeofSockFilter)
 	for _, f := range filter {
 		code = binary.NativeEndian.AppendUint16(code, f.Code)
@@ -341,7 +351,7 @@ func Seccomp(do string, filter []unix.SockFilter) Step {
 		code = binary.NativeEndian.AppendUint32(code, f.K)
 	}
 	program := Words(Num(uintptr(len(filter))), Bytes(code, "filter"))
-	return step(do, unix.SYS_SECCOMP, Num(unix.SECCOMP_SET_MODE_FILTER, "SECCOMP_SET_MODE_FILTER"), Num(0), program)
+	return step(do, unix.SYS_SECCOMP, Num(unix.SECCOMP_SET_MODE_FILTER, "SECCOMP_SET_MODE_FILTER"), flags, program)
 }
 
 // landlockPathBeneath is LANDLOCK_RULE_PATH_BENEATH of landlock_add_rule(2).
