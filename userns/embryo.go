@@ -143,7 +143,7 @@ var cloning sync.Mutex
 // next. What is mapped between this and the clone is copied, which is harmless: the child touches
 // none of it. Children that the os package makes share memory until they execute and do not care.
 func withoutMemory(own uintptr) {
-	if withCgo {
+	if withCgo || loaded() {
 		return
 	}
 	maps, err := os.ReadFile("/proc/self/maps")
@@ -157,6 +157,19 @@ func withoutMemory(own uintptr) {
 		}
 		unix.Syscall(unix.SYS_MADVISE, start, end-start, unix.MADV_DONTFORK)
 	}
+}
+
+// loaded tells whether a loader such as ld.so(8) has started this program, as it does with position-independent
+// ones. It registers memory of its own with the kernel, as the C library does (see withCgo).
+func loaded() bool {
+	const atBase = 7 // AT_BASE, getauxval(3): where the interpreter lies
+	auxv, err := unix.Auxv()
+	for _, entry := range auxv {
+		if entry[0] == atBase && entry[1] != 0 {
+			return true
+		}
+	}
+	return err != nil
 }
 
 // mapping reads the addresses of a line of /proc/PID/maps (proc_pid_maps(5)).
