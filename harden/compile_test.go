@@ -401,7 +401,7 @@ func (c *chooser) condition() Condition {
 	mask, value, arg := c.value(), c.value(), c.below(6)
 	made := []Condition{
 		ArgIs(arg, uint32(value)), ArgMaskIs(arg, uint32(mask), uint32(mask&value)), ArgHasAny(arg, uint32(mask)),
-		Arg64Is(arg, value), Arg64MaskIs(arg, mask, mask&value), Arg64HasAny(arg, mask),
+		Arg64MaskIs(arg, ^uint64(0), value), Arg64MaskIs(arg, mask, mask&value), Arg64HasAny(arg, mask),
 	}[c.below(6)]
 	if c.below(2) == 1 {
 		return made.Not()

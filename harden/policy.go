@@ -44,9 +44,6 @@ func ArgMaskIs(arg int, mask, value uint32) Condition {
 // ArgHasAny holds if the low half of the argument has any of the bits.
 func ArgHasAny(arg int, bits uint32) Condition { return ArgMaskIs(arg, bits, 0).Not() }
 
-// Arg64Is holds if all 64 bits of the argument are value.
-func Arg64Is(arg int, value uint64) Condition { return Arg64MaskIs(arg, ^uint64(0), value) }
-
 // Arg64MaskIs holds if all of the argument, with mask applied, is value.
 func Arg64MaskIs(arg int, mask, value uint64) Condition {
 	return Condition{arg: uint8(arg), wide: true, mask: mask, value: value}

@@ -154,13 +154,6 @@ func MountOf(mounts []Mount, path string) (holds Mount, ok bool) {
 	return holds, ok
 }
 
-// Hidepid is how the host's /proc hides the processes of others: "off", "noaccess", "invisible" or "ptraceable"
-// (proc(5); older kernels write numbers).
-func Hidepid() (string, error) {
-	mounts, err := Mounts()
-	return hidepidOf(mounts), err
-}
-
 // hidepidName turns the number of a kernel before 5.8 into the name that later ones write.
 func hidepidName(v string) string {
 	switch v {
@@ -176,6 +169,8 @@ func hidepidName(v string) string {
 	return v
 }
 
+// hidepidOf is how the host's /proc hides the processes of others: "off", "noaccess", "invisible" or
+// "ptraceable" (proc(5); older kernels write numbers).
 func hidepidOf(mounts []Mount) string {
 	m, ok := MountOf(mounts, "/proc")
 	if !ok {

@@ -23,7 +23,7 @@ var (
 	FreshProc      = &Probe{Name: "fresh-proc", What: "a fresh proc in a user namespace", run: probeFreshProc}
 	Overlay        = &Probe{Name: "overlay", What: "overlay in a user namespace (5.11)", run: probeOverlay}
 	RootFilesystem = &Probe{Name: "root-filesystem", What: "the root filesystem", Required: true, run: probeRoot}
-	// HiddenProcesses asks how /proc is mounted; see Hidepid.
+	// HiddenProcesses asks how /proc is mounted.
 	HiddenProcesses = &Probe{Name: "hidepid", What: "hidepid on /proc", run: probeHidepid}
 )
 
