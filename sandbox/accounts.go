@@ -37,7 +37,7 @@ func resolved(path string) string {
 func (l *layout) identity(s *Spec, account host.Account, home string) {
 	l.cover("/etc/hosts", "127.0.0.1\tlocalhost "+s.Hostname+"\n::1\tlocalhost ip6-localhost ip6-loopback\n")
 	l.cover("/etc/hostname", s.Hostname+"\n")
-	l.resolvConf(s.Network)
+	l.resolvConf(s)
 	name := nameInside(s.IDs.UID, account)
 	l.withLine("/etc/passwd", s.IDs.UID, fmt.Sprintf("%s:x:%d:%d::%s:%s\n", name, s.IDs.UID, s.IDs.GID, home, account.Shell))
 	l.withLine("/etc/group", s.IDs.GID, fmt.Sprintf("%s:x:%d:\n", name, s.IDs.GID))
@@ -68,14 +68,14 @@ func (l *layout) cover(path, content string) {
 
 // resolvConf makes the resolver's configuration. It is often a link into /run, which is empty
 // inside: then what it leads to is made there.
-func (l *layout) resolvConf(mode profiles.NetMode) {
+func (l *layout) resolvConf(s *Spec) {
 	const path = "/etc/resolv.conf"
 	target, err := filepath.EvalSymlinks(path)
 	if err != nil {
 		target = danglingTarget(path)
 	}
-	content := resolvConfContent(mode)
-	if target == "" || (target == path && mode == profiles.NetHost) {
+	content := s.resolvConfContent()
+	if target == "" || (target == path && s.Network == profiles.NetHost) {
 		return
 	}
 	if source, _ := l.shows(target); source != "" && (source != target || !exists(source)) {

@@ -115,7 +115,7 @@ func (b *base) identity(l *layout, s *Spec, account host.Account, home, known st
 	}
 	own("/etc/hosts", "127.0.0.1\tlocalhost "+s.Hostname+"\n::1\tlocalhost ip6-localhost ip6-loopback\n")
 	own("/etc/hostname", s.Hostname+"\n")
-	own("/etc/resolv.conf", resolvConfContent(s.Network))
+	own("/etc/resolv.conf", s.resolvConfContent())
 	if known != "" || s.IDs.UID == 0 {
 		return
 	}

@@ -46,6 +46,8 @@ type Egress struct {
 	// Restricted says that Allow is all that is reached.
 	Restricted bool     `json:"restricted"`
 	Allow      []string `json:"allow,omitempty"`
+	// Ask says that whoever sits at the terminal is asked for all else.
+	Ask bool `json:"ask,omitempty"`
 
 	// Certificates are files that variables of the caller's name, shown and passed.
 	Certificates []string `json:"certificates,omitempty"`
@@ -129,7 +131,7 @@ func findNetwork(s *Spec, r *Request) error {
 	if s.Project.Access != profiles.AccessNone {
 		f.project = s.Project.Dir
 	}
-	if err := s.resolveEgress(p, f); err != nil {
+	if err := s.resolveEgress(p, f, r.Ask); err != nil {
 		return err
 	}
 	if s.Network == profiles.NetOn {
@@ -170,10 +172,14 @@ func findNetwork(s *Spec, r *Request) error {
 	return nil
 }
 
-// resolveEgress reads the allowlist, which only sbx-net can hold a payload to.
-func (s *Spec) resolveEgress(p *profiles.Network, f *finder) error {
+// resolveEgress reads the allowlist, which only sbx-net can hold a payload to. To be asked is to have one.
+func (s *Spec) resolveEgress(p *profiles.Network, f *finder, ask bool) error {
 	s.Egress.set = f.set
-	s.Egress.Restricted = p.Allow.Set && s.Network != profiles.NetNone
+	if ask && s.Network == profiles.NetNone {
+		return &UsageError{"--ask: this sandbox has no network that could be asked for", "leave --net none out, or --ask"}
+	}
+	s.Egress.Ask = ask
+	s.Egress.Restricted = (p.Allow.Set || ask) && s.Network != profiles.NetNone
 	if !s.Egress.Restricted {
 		return nil
 	}
@@ -291,8 +297,8 @@ const (
 )
 
 // resolvConfContent is the resolver's configuration inside.
-func resolvConfContent(mode profiles.NetMode) string {
-	switch mode {
+func (s *Spec) resolvConfContent() string {
+	switch s.Network {
 	case profiles.NetHost:
 		data, _ := os.ReadFile(hostResolvConf)
 		return string(data)
@@ -300,6 +306,10 @@ func resolvConfContent(mode profiles.NetMode) string {
 		return "# no network in this sandbox\n"
 	case profiles.NetPasta:
 		return pastaNameServers() + resolverOptions()
+	}
+	if s.Egress.Ask {
+		// Somebody has to read the question, and none is for a name that the search list would make.
+		return "nameserver " + slirp.Resolver + "\noptions timeout:30 attempts:2\n"
 	}
 	return "nameserver " + slirp.Resolver + "\n" + resolverOptions()
 }
@@ -375,7 +385,7 @@ func (n *network) beside(s *Spec) func(p *userns.Process) error {
 			if err != nil {
 				return err
 			}
-			return n.builtin.HandOver(slirp.Setup{Restricted: s.Egress.Restricted, Allow: s.Egress.rules, Proxies: s.Egress.proxies}, device)
+			return n.builtin.HandOver(slirp.Setup{Restricted: s.Egress.Restricted, Allow: s.Egress.rules, Ask: s.Egress.Ask, Proxies: s.Egress.proxies}, device)
 		}
 	case profiles.NetPasta:
 		return func(p *userns.Process) (err error) {
@@ -453,6 +463,8 @@ func (s *Spec) egressWords() string {
 	}
 	by += ": "
 	switch {
+	case s.Egress.Ask:
+		return by + strings.Join(append(slices.Clone(s.Egress.Allow), "what you allow when asked"), ", ")
 	case s.Egress.Restricted && len(s.Egress.Allow) == 0:
 		return by + "nothing is allowed"
 	case s.Egress.Restricted:

@@ -41,6 +41,8 @@ type Request struct {
 	Upper string
 	// Published says that a port was asked for by a flag, which asks for a network where none is named.
 	Published bool
+	// Ask says that the caller is asked for what no rule allows.
+	Ask bool
 }
 
 // onImage tells whether the root is that of an image or a folder, and not the host's own.

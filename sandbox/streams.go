@@ -64,6 +64,9 @@ func lookAt(name string, f *os.File) (mode uint32, rights uint64, err error) {
 // IsTerminal tells whether a file is a terminal.
 func IsTerminal(f *os.File) bool { return term.IsTerminal(int(f.Fd())) }
 
+// CanAsk tells whether whoever sits at the terminal can be asked while the payload runs.
+func (s *Spec) CanAsk() bool { return s.Terminals[0] && (s.Terminals[1] || s.Terminals[2]) }
+
 // DetachedStreams are of the kinds that a detached payload without a terminal has: no input, and pipes.
 // done closes them.
 func DetachedStreams() (streams Streams, done func(), err error) {

@@ -27,7 +27,11 @@ type terminal struct {
 	saved     unix.Termios  // the caller's modes
 	set       *unix.Termios // what replaced them; nil while they are in force
 	listening bool          // keys are the payload's
+	talking   bool          // keys and screen are a dialogue's
+	ending    bool
 	over      bool
+
+	screens sync.Mutex // of writing to the screen; held for a whole dialogue
 
 	echo    echo
 	leaving atomic.Bool   // what comes from now on is of no interest
@@ -117,33 +121,40 @@ func pollable(f *os.File) *os.File {
 }
 
 // look brings the caller's terminal into the modes that are wanted now, and finds out whose its
-// keys are. t.mutex is held.
-func (t *terminal) look() {
+// keys are. It tells whether they are ours: the payload's or a dialogue's. t.mutex is held.
+func (t *terminal) look() bool {
 	before := t.listening
 	t.listening = false
 	if t.over || t.outer == nil || !inForeground(t.outer) {
-		return
+		return false
 	}
 	now, err := unix.IoctlGetTermios(int(t.outer.Fd()), unix.TCGETS)
 	if err != nil {
-		return
+		return false
 	}
 	if t.set == nil || *now != *t.set {
 		if t.usage != whole && now.Lflag&unix.ICANON == 0 {
-			return // a program beside the payload, such as a pager, has taken it
+			return false // a program beside the payload, such as a pager, has taken it
 		}
 		t.saved, t.set = *now, nil
 	}
 	want := t.wanted()
 	t.change(*now, want)
+	if t.talking {
+		return true
+	}
 	t.listening = t.usage != onDemand || want.Lflag&unix.ICANON == 0
 	if t.listening && !before {
 		t.fit() // a job in the background is not told of new sizes
 	}
+	return t.listening
 }
 
 // wanted are the modes that suit what the program inside has set.
 func (t *terminal) wanted() unix.Termios {
+	if t.talking {
+		return dialogueModes(t.saved)
+	}
 	if t.usage == whole {
 		return rawOf(t.saved)
 	}
@@ -298,8 +309,15 @@ func (t *terminal) toScreen() {
 	}
 }
 
-// show writes to the screen. Another program may have made it non-blocking, for all.
+// show writes to the screen what comes from inside.
 func (t *terminal) show(out []byte) {
+	t.screens.Lock()
+	defer t.screens.Unlock()
+	t.write(out)
+}
+
+// write writes to the screen. Another program may have made it non-blocking, for all. t.screens is held.
+func (t *terminal) write(out []byte) {
 	for len(out) > 0 && t.screen != nil {
 		n, err := t.screen.Write(out)
 		out = out[n:]
@@ -390,10 +408,15 @@ func (t *terminal) end() {
 	if t == nil {
 		return
 	}
+	t.mutex.Lock()
+	t.ending = true // also that of a dialogue
+	t.mutex.Unlock()
 	unix.Write(t.wake, []byte{1, 0, 0, 0, 0, 0, 0, 0})
 	t.master.SetWriteDeadline(time.Now())
 	<-t.typed
 	<-t.shown
+	t.screens.Lock()
+	defer t.screens.Unlock()
 	t.mutex.Lock()
 	defer t.mutex.Unlock()
 	t.giveBack()

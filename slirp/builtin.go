@@ -23,6 +23,7 @@ type Builtin struct {
 	mutex  sync.Mutex // of writing
 	asking sync.Mutex // one report is asked for at a time
 	report chan *Report
+	asked  chan *Question
 }
 
 // device is what the sandbox sees of a built-in network.
@@ -57,7 +58,8 @@ func StartBuiltin(path string) (*Builtin, error) {
 		return nil, &HelperError{Name: h.name, Err: err}
 	}
 	socket := os.NewFile(uintptr(pair[0]), "sbx-net")
-	return &Builtin{Helper: h, socket: socket, lines: bufio.NewReaderSize(socket, 4096), report: make(chan *Report, 1)}, nil
+	return &Builtin{Helper: h, socket: socket, lines: bufio.NewReaderSize(socket, 4096), report: make(chan *Report, 1),
+		asked: make(chan *Question, MaxQuestions)}, nil
 }
 
 // HandOver gives sbx-net the sandbox's device and what it is to do, and returns when it reads the packets.
@@ -127,6 +129,7 @@ func (b *Builtin) say(r Reply) {
 // listen answers sbx-net until it ends.
 func (b *Builtin) listen() {
 	defer close(b.report)
+	defer close(b.asked)
 	for {
 		word, err := b.hear()
 		switch {
@@ -135,6 +138,11 @@ func (b *Builtin) listen() {
 		case word.Resolv:
 			content := readResolvConf()
 			b.say(Reply{ResolvConf: &content})
+		case word.Ask != nil:
+			select {
+			case b.asked <- word.Ask:
+			default: // more than it says that it asks
+			}
 		case word.Report != nil:
 			select {
 			case b.report <- word.Report:
@@ -142,6 +150,20 @@ func (b *Builtin) listen() {
 			}
 		}
 	}
+}
+
+// Answer has questions answered, one after the other, until sbx-net ends. A nil Builtin has none.
+func (b *Builtin) Answer(ask func(*Question) Answer) {
+	if b == nil {
+		return
+	}
+	go func() {
+		for q := range b.asked {
+			answer := ask(q)
+			answer.ID = q.ID
+			b.say(Reply{Answer: &answer})
+		}
+	}()
 }
 
 // reportTime is how long sbx-net may take for its report.

@@ -11,6 +11,8 @@ type Setup struct {
 	// Restricted says that only what Allow names is reached.
 	Restricted bool   `json:"restricted"`
 	Allow      []Rule `json:"allow"`
+	// Ask says that somebody can be asked for what no rule allows.
+	Ask bool `json:"ask,omitempty"`
 	// ResolvConf is the content of the host's resolv.conf(5).
 	ResolvConf string `json:"resolv_conf"`
 	// Proxies are those of the host; nil: it has none.
@@ -41,21 +43,52 @@ type Word struct {
 	Error  string  `json:"error,omitempty"`  // it cannot go on
 	Resolv bool    `json:"resolv,omitempty"` // it asks for a Reply
 	Report *Report `json:"report,omitempty"` // what was asked for; the last word after an End
+
+	Ask *Question `json:"ask,omitempty"` // it asks for an Answer
 }
+
+// Question is whether a destination that no rule allows may be reached.
+type Question struct {
+	ID      int    `json:"id"`
+	Name    string `json:"name,omitempty"`
+	Address string `json:"address,omitempty"`
+	Port    uint16 `json:"port,omitempty"` // 0: 443 and 80
+	Entry   string `json:"entry"`          // of `allow`, as which it is allowed
+}
+
+// Answer is that to the Question with this ID.
+type Answer struct {
+	ID    int  `json:"id"`
+	Allow bool `json:"allow,omitempty"`
+	Late  bool `json:"late,omitempty"` // nobody has given one in time
+}
+
+// MaxQuestions is how many questions are put in the life of a sandbox. What comes after them is refused.
+const MaxQuestions = 32
 
 // Reply is one line of the supervisor's after the Setup.
 type Reply struct {
 	ResolvConf *string `json:"resolv_conf,omitempty"`
 	Report     bool    `json:"report,omitempty"` // report what there is so far
 	End        bool    `json:"end,omitempty"`    // report, and end
+
+	Answer *Answer `json:"answer,omitempty"`
 }
 
 // Report is what a sandbox reached, and what it was refused.
 type Report struct {
 	Refused []Contact `json:"refused"`
 	Reached []Contact `json:"reached"`
+	// Allowed are the entries that somebody allowed when asked.
+	Allowed []Allowed `json:"allowed,omitempty"`
 	// More counts what came after the lists were full.
 	More int `json:"more,omitempty"`
+}
+
+// Allowed is an entry of `allow` for the rest of a run.
+type Allowed struct {
+	Entry string    `json:"entry"`
+	At    time.Time `json:"at"`
 }
 
 // Contact is a destination that was asked for.

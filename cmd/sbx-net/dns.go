@@ -233,11 +233,19 @@ func (r *resolver) restricted(q question, room int) []byte {
 	if q.ok {
 		allowed, private = r.policy.resolves(q.name)
 	}
-	if !allowed && r.policy.isService(q.name) {
-		return q.reply(dnsmessage.RCodeSuccess, nil, room)
+	why := ""
+	if !allowed && !r.policy.isService(q.name) {
+		if allowed, why = r.policy.asksName(q.name); allowed {
+			allowed, private = r.policy.resolves(q.name)
+		}
 	}
-	if !allowed {
-		r.refuseName(q)
+	switch {
+	case !allowed && r.policy.isService(q.name):
+		return q.reply(dnsmessage.RCodeSuccess, nil, room)
+	case why == whyUndecided:
+		return q.reply(dnsmessage.RCodeServerFailure, nil, room)
+	case !allowed:
+		r.refuseName(q, why)
 		return q.reply(dnsmessage.RCodeNameError, nil, room)
 	}
 	if q.Type != dnsmessage.TypeA && q.Type != dnsmessage.TypeAAAA {
@@ -287,7 +295,7 @@ func (r *resolver) standIn(q question) []found {
 
 // refuseName counts a name that is not allowed. Names of addresses are looked up by many programs without
 // need: they are not told.
-func (r *resolver) refuseName(q question) {
+func (r *resolver) refuseName(q question, why string) {
 	if strings.HasSuffix(q.name, ".arpa") {
 		return
 	}
@@ -295,7 +303,7 @@ func (r *resolver) refuseName(q question) {
 	if !q.ok {
 		entry = ""
 	}
-	r.policy.report.refuse(contactKey{name: q.name, protocol: "dns", why: "the name is not allowed"}, entry)
+	r.policy.report.refuse(contactKey{name: q.name, protocol: "dns", why: why}, entry)
 }
 
 // found is an address of an answer.

@@ -49,6 +49,7 @@ func run(supervisor *control) error {
 	if err != nil {
 		return fmt.Errorf("reading the allowlist: %w", err)
 	}
+	rules.ask = newAsker(setup.Ask, func(q *slirp.Question) { supervisor.say(slirp.Word{Ask: q}) })
 	servers := newResolver(rules, setup.ResolvConf, func() { supervisor.say(slirp.Word{Resolv: true}) })
 	proxies, err := newUpstream(setup.Proxies)
 	if err != nil {
@@ -73,6 +74,8 @@ func run(supervisor *control) error {
 			return errors.New("sbx has ended") // and hears this no more
 		case reply.ResolvConf != nil:
 			servers.configure(*reply.ResolvConf)
+		case reply.Answer != nil:
+			rules.ask.decide(*reply.Answer, rules)
 		case reply.Report:
 			supervisor.say(slirp.Word{Report: rules.report.sum()})
 		case reply.End:

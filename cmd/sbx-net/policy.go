@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"sbx/slirp"
@@ -14,8 +15,8 @@ import (
 // resolver answered with them for an allowed name a while ago.
 type policy struct {
 	restricted bool
-	names      []slirp.Rule
-	prefixes   []prefixRule
+	rules      atomic.Pointer[rules]
+	ask        *asker // nil: nobody is asked
 
 	mutex  sync.Mutex
 	opened map[netip.Addr][]opening
@@ -24,6 +25,12 @@ type policy struct {
 	lastStandIn int
 	report      report
 	now         func() time.Time
+}
+
+// rules are what is allowed, never changed: what is allowed later makes new ones.
+type rules struct {
+	names    []slirp.Rule
+	prefixes []prefixRule
 }
 
 type prefixRule struct {
@@ -47,18 +54,38 @@ const maxOpened = 4096
 
 func newPolicy(s *slirp.Setup) (*policy, error) {
 	p := &policy{restricted: s.Restricted, opened: map[netip.Addr][]opening{}, standFor: map[string]netip.Addr{}, now: time.Now, report: report{advise: s.Restricted}}
+	all := &rules{}
 	for _, r := range s.Allow {
-		if r.Prefix == "" {
-			p.names = append(p.names, r)
-			continue
-		}
-		prefix, err := netip.ParsePrefix(r.Prefix)
-		if err != nil {
+		if err := all.add(r); err != nil {
 			return nil, err
 		}
-		p.prefixes = append(p.prefixes, prefixRule{prefix, r.Port, r.UDP})
 	}
+	p.rules.Store(all)
 	return p, nil
+}
+
+func (l *rules) add(r slirp.Rule) error {
+	if r.Prefix == "" {
+		l.names = append(l.names, r)
+		return nil
+	}
+	prefix, err := netip.ParsePrefix(r.Prefix)
+	if err == nil {
+		l.prefixes = append(l.prefixes, prefixRule{prefix, r.Port, r.UDP})
+	}
+	return err
+}
+
+// grant adds a rule that somebody was asked for.
+func (p *policy) grant(entry string, r slirp.Rule) {
+	p.mutex.Lock()
+	defer p.mutex.Unlock()
+	before := p.rules.Load()
+	all := &rules{slices.Clone(before.names), slices.Clone(before.prefixes)}
+	if all.add(r) == nil {
+		p.rules.Store(all)
+		p.report.allow(entry)
+	}
 }
 
 // covers tells whether a rule with this port covers port; 0 stands for 443 and 80.
@@ -82,9 +109,10 @@ func (p *policy) resolves(name string) (allowed, private bool) {
 	if !p.restricted {
 		return true, true
 	}
-	for i := range p.names {
-		if matches(&p.names[i], name) {
-			allowed, private = true, private || p.names[i].Private
+	names := p.rules.Load().names
+	for i := range names {
+		if matches(&names[i], name) {
+			allowed, private = true, private || names[i].Private
 		}
 	}
 	return allowed, private
@@ -104,8 +132,9 @@ func (p *policy) isService(name string) bool {
 
 // reaches tells whether a name may be reached at a port.
 func (p *policy) reaches(name string, port uint16, udp bool) bool {
-	for i := range p.names {
-		r := &p.names[i]
+	names := p.rules.Load().names
+	for i := range names {
+		r := &names[i]
 		if r.UDP == udp && covers(r.Port, port) && matches(r, name) {
 			return true
 		}
@@ -137,7 +166,7 @@ func (p *policy) nameFor(v verdict, address netip.Addr) string {
 // decide judges a connection to an address.
 func (p *policy) decide(dst netip.AddrPort, udp bool) verdict {
 	address := dst.Addr().Unmap()
-	for _, r := range p.prefixes {
+	for _, r := range p.rules.Load().prefixes {
 		if r.udp == udp && r.prefix.Contains(address) && covers(r.port, dst.Port()) {
 			return verdict{allowed: true}
 		}
@@ -231,7 +260,7 @@ func (p *policy) answers(address netip.Addr, private bool) bool {
 	if public(address) || private && !unspeakable(address) {
 		return true
 	}
-	for _, r := range p.prefixes {
+	for _, r := range p.rules.Load().prefixes {
 		if r.prefix.Contains(address) {
 			return true
 		}

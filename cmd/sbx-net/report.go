@@ -2,6 +2,7 @@ package main
 
 import (
 	"net/netip"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -16,6 +17,7 @@ type report struct {
 	advise  bool // an entry of the allowlist would help
 	refused contacts
 	reached contacts
+	allowed []slirp.Allowed
 	more    int
 }
 
@@ -63,6 +65,13 @@ func (r *report) reach(key contactKey) {
 	}
 }
 
+// allow notes what somebody allowed when asked.
+func (r *report) allow(entry string) {
+	r.mutex.Lock()
+	defer r.mutex.Unlock()
+	r.allowed = append(r.allowed, slirp.Allowed{Entry: entry, At: time.Now().UTC()})
+}
+
 // refuse counts a refusal. entry is what `allow` would have to say, where there is one.
 func (r *report) refuse(key contactKey, entry string) {
 	r.mutex.Lock()
@@ -78,7 +87,8 @@ func (r *report) refuse(key contactKey, entry string) {
 func (r *report) sum() *slirp.Report {
 	r.mutex.Lock()
 	defer r.mutex.Unlock()
-	return &slirp.Report{Refused: append([]slirp.Contact{}, r.refused.list...), Reached: append([]slirp.Contact{}, r.reached.list...), More: r.more}
+	return &slirp.Report{Refused: append([]slirp.Contact{}, r.refused.list...), Reached: append([]slirp.Contact{}, r.reached.list...),
+		Allowed: slices.Clone(r.allowed), More: r.more}
 }
 
 // entryFor is the entry of `allow` that names a destination.
@@ -87,7 +97,7 @@ func entryFor(host string, port uint16, udp bool) string {
 	if a, err := netip.ParseAddr(host); err == nil && a.Is6() {
 		entry = "[" + host + "]"
 	}
-	if udp || port != 443 && port != 80 {
+	if udp || port != 443 && port != 80 && port != 0 {
 		entry += ":" + strconv.Itoa(int(port))
 	}
 	if udp {

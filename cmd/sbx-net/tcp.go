@@ -26,6 +26,9 @@ func (g *gateway) connection(r *tcp.ForwarderRequest) {
 	dst := destination(r.ID())
 	v := g.policy.decide(dst, false)
 	if !v.allowed {
+		v = g.policy.asksAddress(dst, v)
+	}
+	if !v.allowed {
 		g.policy.refuseAddress(dst, "tcp", v)
 		r.Complete(true)
 		return

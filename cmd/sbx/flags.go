@@ -25,6 +25,7 @@ type sandboxFlags struct {
 	Net     string   `placeholder:"none|on|slirp|pasta|builtin|host|join:NAME" help:"Network; none by default."`
 	IPC     string   `name:"ipc" placeholder:"join:NAME" help:"System V IPC and message queues of another sandbox."`
 	Allow   []string `sep:"none" placeholder:"HOST[:PORT]" help:"Allow this destination alone."`
+	Ask     bool     `help:"Ask, on this terminal, for each destination that is not allowed."`
 	Publish []string `short:"P" sep:"none" placeholder:"[IP:]HOST:INSIDE[/udp]" help:"Publish a port."`
 	CapAdd  []string `sep:"none" placeholder:"NAME" help:"Add a capability."`
 	CapDrop []string `sep:"none" placeholder:"NAME" help:"Drop a capability."`
@@ -71,6 +72,9 @@ func (f *sandboxFlags) keys() []profiles.Flag {
 	one("--net", "network.mode", f.Net)
 	if f.Net == "" && len(f.Allow) > 0 {
 		one("--allow", "network.mode", "on")
+	}
+	if f.Net == "" && len(f.Allow) == 0 && f.Ask {
+		one("--ask", "network.mode", "on")
 	}
 	many("--allow", "network.allow", f.Allow)
 	many("--publish", "network.ports", f.Publish)
@@ -120,8 +124,8 @@ func (f *sandboxFlags) resolve(command []string, shell bool, fetch sandbox.Fetch
 		Loaded: loaded, Project: at.project, Account: at.account, Command: command, Shell: shell, Fetch: fetch,
 		Cwd: at.cwd, Workdir: workdir, Environ: os.Environ(), EnvFlags: f.Env,
 		Streams: streams, Upper: upper, Joined: joined, JoinIPC: f.IPC != "",
-		Published: len(f.Publish) > 0,
-		Count:     f.Stats || f.Name != "" || f.Detach, // what stays may be paused, and asked for its use
+		Published: len(f.Publish) > 0, Ask: f.Ask,
+		Count: f.Stats || f.Name != "" || f.Detach, // what stays may be paused, and asked for its use
 	})
 	return spec, loaded, err
 }

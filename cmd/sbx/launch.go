@@ -28,6 +28,8 @@ type launch struct {
 	visitor *sandbox.Visitor
 	// handed are the descriptors that go in beside the streams.
 	handed []*os.File
+	// alone says that nobody is asked, though it was made so: what is not allowed is refused.
+	alone  bool
 	spec   *sandbox.Spec
 	loaded *profiles.Loaded
 }
@@ -145,6 +147,9 @@ func (l *launch) resolve() (err error) {
 	}
 	streams := ownStreams
 	terminal := l.flags.Detach && (l.verb == "shell" || sandbox.IsTerminal(os.Stdin) && sandbox.IsTerminal(os.Stdout))
+	if l.flags.Ask && l.flags.Detach && !l.alone {
+		return &sandbox.UsageError{Problem: "--ask: in the background nobody can be asked", Hint: "leave --detach out, or name what is allowed: --allow HOST[:PORT]"}
+	}
 	if l.flags.Detach {
 		detached, done, err := sandbox.DetachedStreams()
 		if err != nil {
@@ -162,6 +167,12 @@ func (l *launch) resolve() (err error) {
 	}
 	if terminal {
 		l.spec.OwnTerminal(ownStreams)
+	}
+	if l.alone {
+		l.spec.Egress.Ask = false
+	}
+	if l.spec.Egress.Ask && !l.spec.CanAsk() {
+		return &sandbox.UsageError{Problem: "--ask: there is no terminal on which you could be asked, for which stdin and one of stdout and stderr have to be one", Hint: "name what is allowed: --allow HOST[:PORT]"}
 	}
 	return nil
 }
@@ -190,6 +201,9 @@ func (l *launch) foreground(folder *state.Folder, prepared *sandbox.Prepared) er
 		return err
 	}
 	printLowered(l.spec, running.Level)
+	if l.spec.Egress.Ask {
+		running.Answer((&networkAsker{loaded: l.loaded}).decide)
+	}
 	life := running.Live(l.store, folder, l.record, printLeft)
 	result, err := running.Wait()
 	if failed := life.End(result, err); failed != nil {
@@ -344,6 +358,10 @@ func restart(name string, env []string, detach bool, visitor *sandbox.Visitor, p
 		return err
 	}
 	l.flags.Detach, l.visitor = detach, visitor
+	if l.flags.Ask && detach {
+		l.alone = true
+		message("it was made with --ask, and in the background nobody can be asked: what is not on the allowlist is refused")
+	}
 	if err := l.resolve(); err != nil {
 		return err
 	}

@@ -3,7 +3,9 @@ package main
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 
@@ -31,6 +33,9 @@ func printNetwork(s *sandbox.Spec, r sandbox.Result) {
 	}
 	if r.Network == nil {
 		return
+	}
+	for _, a := range r.Network.Allowed {
+		message("allowed when asked: %s", a.Entry)
 	}
 	refused := r.Network.Refused
 	for i, c := range refused {
@@ -72,6 +77,9 @@ func printTraffic(r *state.Record, report *slirp.Report, asJSON bool) error {
 	for _, c := range report.Reached {
 		fmt.Fprintf(w, "reached\t%s\t%s\t%s\n", escape(destination(&c)), timesWords(&c), "")
 	}
+	for _, a := range report.Allowed {
+		fmt.Fprintf(w, "allowed\t%s\twhen asked, %s\t\n", escape(a.Entry), a.At.Local().Format(clock))
+	}
 	for _, c := range report.Refused {
 		fmt.Fprintf(w, "refused\t%s\t%s\t%s\n", escape(destination(&c)), timesWords(&c), escape(reasonWords(&c)))
 	}
@@ -81,9 +89,10 @@ func printTraffic(r *state.Record, report *slirp.Report, asJSON bool) error {
 	return w.Flush()
 }
 
+const clock = "2006-01-02 15:04:05"
+
 // timesWords tell how often, and when.
 func timesWords(c *slirp.Contact) string {
-	const clock = "2006-01-02 15:04:05"
 	if c.Count == 1 {
 		return "once, " + c.First.Local().Format(clock)
 	}
@@ -96,6 +105,42 @@ func reasonWords(c *slirp.Contact) string {
 		return c.Why
 	}
 	return c.Why + "; to allow it: --allow " + c.Entry
+}
+
+// questionWords put a question about the network. number has to be part of an answer that allows.
+func questionWords(q *slirp.Question, number string) string {
+	who := escape(q.Name)
+	if q.Name == "" {
+		who = escape(q.Address)
+		if a, err := netip.ParseAddr(q.Address); err == nil && (a.IsPrivate() || !a.IsGlobalUnicast()) {
+			who += ", an address of a local network,"
+		}
+	}
+	ports := "ports 443 and 80"
+	if q.Port != 0 {
+		ports = "port " + strconv.Itoa(int(q.Port))
+	}
+	return fmt.Sprintf("sbx: the sandbox asks for %s at %s\n%s", who, ports, answersWords(number))
+}
+
+func answersWords(number string) string {
+	return fmt.Sprintf("sbx: y%s allows it for this run, p%[1]s also prints the line for the profile, n refuses it, d refuses all from now on: ", number)
+}
+
+// profileWords are the line for the profile, with what it allows already.
+func profileWords(rules []profiles.Rule, kept []string) string {
+	var list []string
+	for _, r := range rules {
+		list = append(list, strconv.Quote(r.String()))
+	}
+	for _, entry := range kept {
+		list = append(list, strconv.Quote(entry))
+	}
+	return "sbx: for [network] of the profile: allow = [" + escape(strings.Join(list, ", ")) + "]\n"
+}
+
+func lastQuestionWords() string {
+	return fmt.Sprintf("sbx: that was the last of %d questions: all else is refused\n", slirp.MaxQuestions)
 }
 
 // printPorts prints which ports lead into a sandbox.

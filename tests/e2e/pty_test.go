@@ -24,6 +24,7 @@ import (
 //
 //	expect REGEXP    wait until what the terminal showed since the last match matches
 //	send TEXT        type TEXT, a Go string without its quotes (\r is Enter, \x03 is Ctrl-C)
+//	answer LETTER    type LETTER and the number that the last question of sbx about the network wants
 //	resize COLSxROWS
 //	sleep DURATION
 //	copy FROM TO     replace a file of the command's working folder
@@ -137,6 +138,8 @@ func (t *terminal) step(line string) error {
 		}
 		_, err = t.ptmx.WriteString(text)
 		return err
+	case "answer":
+		return t.answer(rest)
 	case "sleep":
 		d, err := time.ParseDuration(rest)
 		time.Sleep(d)
@@ -185,6 +188,19 @@ func (t *terminal) expect(text string) error {
 		return nil
 	}
 	return errors.New("did not come")
+}
+
+var wantedNumber = regexp.MustCompile(`y(\d{3}) allows it`)
+
+func (t *terminal) answer(letter string) error {
+	if err := t.expect(wantedNumber.String()); err != nil {
+		return err
+	}
+	t.mu.Lock()
+	all := wantedNumber.FindAllSubmatch(t.all.Bytes()[:t.seen], -1)
+	t.mu.Unlock()
+	_, err := t.ptmx.WriteString(letter + string(all[len(all)-1][1]) + "\r")
+	return err
 }
 
 func (t *terminal) signal(text string) error {
