@@ -137,8 +137,12 @@ func findNetwork(s *Spec, r *Request) error {
 	if s.Network == profiles.NetOn {
 		s.Network = s.driver(driver)
 	}
-	if s.Network == profiles.NetNone && s.Service() == "npm" {
-		f.set["npm_config_fetch_retries"] = "0" // it would try for more than a minute
+	switch {
+	case s.Service() != "npm" || f.environ[npmRetries] != "":
+	case s.Network == profiles.NetNone:
+		f.set[npmRetries] = "0" // it would try for more than a minute
+	case s.Egress.Restricted && !r.Ask && !slices.ContainsFunc(p.Allow.Values(), func(rule profiles.Rule) bool { return rule.Service == "npm" }):
+		f.quickRefusal(s.Egress.rules)
 	}
 	if s.Network != profiles.NetNone {
 		s.Egress.findCertificates(f)

@@ -169,6 +169,21 @@ func (f *finder) npm() (found []endpoint, err error) {
 	return append(found, endpoint{address: said}), err
 }
 
+// quickRefusal keeps npm from trying for more than a minute to reach a registry that is refused.
+func (f *finder) quickRefusal(allowed []slirp.Rule) {
+	registry := &finder{environ: f.environ, home: f.home, project: f.project, ask: f.ask, set: map[string]string{}}
+	found, err := registry.npm()
+	if err != nil || len(found) == 0 {
+		return
+	}
+	rule, ok := found[len(found)-1].rule()
+	if ok && !slices.ContainsFunc(allowed, func(r slirp.Rule) bool { return r.Covers(rule) }) {
+		f.set[npmRetries] = "0"
+	}
+}
+
+const npmRetries = "npm_config_fetch_retries"
+
 // give sets a variable inside to an address; what the project's files say is seen there anyway.
 func (f *finder) give(name string, e endpoint) {
 	if !e.project {
@@ -219,13 +234,32 @@ func (f *finder) golang() (found []endpoint, err error) {
 	return found, nil
 }
 
-// apt: the sites of the package sources; apt-get(8), indextargets.
+// apt: the sites of the package sources; apt-get(8), indextargets. A list of mirrors on this machine stands for those
+// on it: apt-transport-mirror(1).
 func (f *finder) apt() (found []endpoint, err error) {
 	said, err := f.ask("apt-get", "indextargets", "--no-release-info", "--format", "$(SITE)")
 	for _, site := range strings.Fields(said) {
-		found = append(found, endpoint{address: site})
+		list, isList := strings.CutPrefix(site, "mirror+file:")
+		if !isList {
+			found = append(found, endpoint{address: site})
+			continue
+		}
+		for _, address := range mirrors(readPlain("/" + strings.TrimLeft(list, "/"))) {
+			found = append(found, endpoint{address: address})
+		}
 	}
 	return found, err
+}
+
+// mirrors are those of a list, one a line, with what is said of each behind it.
+func mirrors(list string) (addresses []string) {
+	for line := range strings.Lines(list) {
+		line, _, _ = strings.Cut(line, "#")
+		if words := strings.Fields(line); len(words) > 0 {
+			addresses = append(addresses, words[0])
+		}
+	}
+	return addresses
 }
 
 // pip: the index and the further ones. Its default is in none of its settings, but in itself, with the host

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -40,6 +41,15 @@ func (e *HelperError) Error() string {
 }
 
 func (e *HelperError) Unwrap() error { return e.Err }
+
+// ShutOut tells whether pasta may not enter the sandbox's namespaces, though they are the caller's: a security module
+// such as AppArmor keeps it out.
+func (e *HelperError) ShutOut() bool {
+	return e.Name == "pasta" && strings.Contains(e.Said, "user namespace") && strings.HasSuffix(e.Said, unixDenied)
+}
+
+// unixDenied is strerror(3) of EACCES.
+const unixDenied = "Permission denied"
 
 var (
 	errNotReady = errors.New("it ended before the network was there")

@@ -1,6 +1,9 @@
 package slirp
 
-import "time"
+import (
+	"strings"
+	"time"
+)
 
 // What supervisor and sbx-net say to each other: one JSON value a line, over a socket. The supervisor
 // begins with a Setup, which brings the device's descriptor. Everything that sbx-net says is taken as
@@ -35,6 +38,14 @@ type Rule struct {
 	UDP      bool   `json:"udp,omitempty"`
 	// Private lets the name lead to private and loopback addresses.
 	Private bool `json:"private,omitempty"`
+}
+
+// Covers tells whether all that other allows is allowed by r, as far as names and their ports go.
+func (r Rule) Covers(other Rule) bool {
+	if r.Prefix != "" || r.UDP != other.UDP || r.Wildcard && !strings.HasSuffix(other.Name, "."+r.Name) || !r.Wildcard && r.Name != other.Name {
+		return false
+	}
+	return r.Port == other.Port || r.Port == 0 && (other.Port == 443 || other.Port == 80)
 }
 
 // Word is one line of sbx-net's: exactly one field is set.

@@ -215,6 +215,10 @@ func printAdvice(err error) {
 	printStateAdvice(err)
 	printReviewAdvice(err)
 	printPortAdvice(err)
+	var helper *slirp.HelperError
+	if errors.As(err, &helper) && helper.ShutOut() {
+		hint("where AppArmor keeps pasta out, this takes its profile away until the next boot: sudo apparmor_parser -R /etc/apparmor.d/usr.bin.passt; --net on needs no pasta")
+	}
 	if errors.As(err, new(*sandbox.NoBuiltinError)) {
 		hint("make build puts both programs in one folder, make install too")
 	}
