@@ -366,7 +366,22 @@ func (j *journal) takeBack() error {
 	if _, err := j.agreeToNow(ours); err != nil {
 		return err
 	}
-	return j.giveUp()
+	if err := j.giveUp(); err != nil || len(j.lost) == 0 {
+		return err
+	}
+	return &LostError{j.lost}
+}
+
+// LostError names files that could not be brought back when an apply, or undo, was taken back: somebody removed the
+// folder with what had been taken away. All else is as it was.
+type LostError struct{ Paths []string }
+
+func (e *LostError) Error() string {
+	text := "bringing back " + e.Paths[0] + ": it was in the folder with what lay ready, which somebody removed"
+	if n := len(e.Paths) - 1; n > 0 {
+		text += fmt.Sprintf("; %d more likewise", n)
+	}
+	return text
 }
 
 // back undoes one operation, where it was done.
@@ -401,7 +416,11 @@ func (j *journal) back(i int, o *op, s *spot) error {
 
 // backFile takes a file back that was put or taken away.
 func (j *journal) backFile(i int, o *op, s *spot, now *node) error {
-	if j.stages[o.Folder] == nil {
+	if j.stageGone(o.Folder) {
+		ours := now != nil && now.Ino == j.staged[i].Ino && o.Do == opPut
+		if o.Old != nil && (ours || now == nil) {
+			j.lost = append(j.lost, s.path)
+		}
 		return nil
 	}
 	stage, name := int(j.stages[o.Folder].root.Fd()), strconv.Itoa(i)
@@ -421,6 +440,15 @@ func (j *journal) backFile(i int, o *op, s *spot, now *node) error {
 		return errors.Join(err, unix.Renameat(stage, oldName(name), s.at(), s.name))
 	}
 	return unix.Renameat2(stage, name, s.at(), s.name, unix.RENAME_EXCHANGE)
+}
+
+// stageGone tells whether somebody removed a staging folder, be it one that is open.
+func (j *journal) stageGone(folder int) bool {
+	if j.stages[folder] == nil {
+		return true
+	}
+	var st unix.Stat_t
+	return unix.Fstat(int(j.stages[folder].root.Fd()), &st) == nil && st.Nlink == 0
 }
 
 // finish puts away what was taken away, notes how the host is now, and removes what is needed no more.

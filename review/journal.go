@@ -38,6 +38,8 @@ type journal struct {
 	moved map[uint64]int64
 	// far says that the journal is on another file system than the folder: what goes is copied there first.
 	far []bool
+	// lost are files that cannot be brought back.
+	lost []string
 }
 
 // staged is one file that lies ready. Its ctime, which no user can set, tells whether somebody wrote to it since: a
@@ -339,6 +341,8 @@ type Recovered struct {
 	// Finished says that all of it was done; else all of it was taken back.
 	Finished bool
 	Undo     bool
+	// Lost are files that could not be brought back, where it was taken back.
+	Lost []string
 	// Err is why it is neither. Nothing is applied to its folders until it is.
 	Err error
 
@@ -420,13 +424,23 @@ func (j Journals) recover(jr *journal) (r Recovered, err error) {
 	case !jr.has(stagedFile):
 		return r, jr.giveUp()
 	case jr.has(backFile):
-		return r, jr.takeBack()
+		return r.takenBack(jr)
 	}
 	if !jr.has(appliedFile) {
 		if err := jr.forward(); err != nil {
-			return r, jr.takeBack()
+			return r.takenBack(jr)
 		}
 	}
 	r.Finished = true
 	return r, j.finish(jr)
+}
+
+// takenBack takes a journal back. What is lost with the folder that held it is told, and holds up nothing.
+func (r Recovered) takenBack(jr *journal) (Recovered, error) {
+	err := jr.takeBack()
+	var lost *LostError
+	if errors.As(err, &lost) {
+		r.Lost, err = lost.Paths, nil
+	}
+	return r, err
 }

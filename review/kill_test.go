@@ -147,6 +147,9 @@ func (p *project) stoppedAt(what func() bool) {
 			return
 		}
 		p.must(doOnce("recover", p.held, p.journals))
+		if len(p.changes()) == 0 { // it was finished
+			p.must(p.undo())
+		}
 	}
 }
 
@@ -157,6 +160,27 @@ func (p *project) staging() string {
 		return ""
 	}
 	return list[0]
+}
+
+// What was taken away is lost where somebody removes the folder that it was taken to: that is told, and holds up
+// nothing.
+func TestStageRemoved(t *testing.T) {
+	p := newProject(t, Overlay, "echo x >keep; echo y >stays")
+	p.sandbox("rm keep; echo z >stays; echo n >z-new")
+	p.stoppedAt(func() bool {
+		_, err := os.Lstat(filepath.Join(p.dir, "keep"))
+		return errors.Is(err, os.ErrNotExist)
+	})
+	p.must(os.RemoveAll(p.staging()))
+	list, err := p.locked().Recover()
+	p.must(err)
+	want := filepath.Join(p.dir, "keep")
+	if len(list) != 1 || list[0].Err != nil || list[0].Finished || len(list[0].Lost) != 1 || list[0].Lost[0] != want {
+		t.Fatalf("recovered: %+v, want %s as lost", list, want)
+	}
+	if list, err := p.journals.Recover(); err != nil || len(list) != 0 {
+		t.Errorf("once more: %+v, %v", list, err)
+	}
 }
 
 // What a sandbox makes in the folder with what lies ready goes with it, however deep it is.

@@ -54,9 +54,6 @@ func openSide(store *state.Store, word string) (*review.Set, error) {
 
 // between shows in what the second of two sides differs from the first.
 func (c *diffCmd) between() error {
-	if c.Stat {
-		return &sandbox.UsageError{Problem: "--stat: lines are not counted between two snapshots", Hint: "leave it out"}
-	}
 	store, err := ownStore()
 	if err != nil {
 		return err
@@ -90,6 +87,8 @@ func (c *diffCmd) printBetween(list []*review.Difference) error {
 		return printJSON(differencesAsJSON(list))
 	case c.NameOnly:
 		return printDifferences(list)
+	case c.Stat:
+		return printDifferenceCounts(list)
 	}
 	return paged(c.Patch, func(out *screen) error { return printBetween(out, list, c.Patch) })
 }

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"os"
+	"text/tabwriter"
 
 	"sbx/review"
 )
@@ -38,6 +39,29 @@ func printDifferences(list []*review.Difference) error {
 	w := bufio.NewWriter(os.Stdout)
 	for _, d := range list {
 		fmt.Fprintln(w, escape(d.Where()))
+	}
+	return w.Flush()
+}
+
+// printDifferenceCounts is one line for each path, with lines that came and went, or a word.
+func printDifferenceCounts(list []*review.Difference) error {
+	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
+	for _, d := range list {
+		p, err := d.Patch()
+		if err != nil {
+			return err
+		}
+		words := "binary"
+		switch {
+		case d.Kind == review.Mode:
+			words = "mode"
+		case !p.Binary:
+			words = linesOf(p)
+		}
+		if d.Later != "" {
+			words += "\truns later: " + escape(d.Later)
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\n", d.Kind, escapePath(d.Where()), words)
 	}
 	return w.Flush()
 }
