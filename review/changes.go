@@ -335,8 +335,8 @@ func (w *walker) compared(rel string, n node, old *node, hidden bool) error {
 // folder goes on in a folder that the sandbox has.
 func (w *walker) folder(rel string, n node, old *node, hidden bool) error {
 	onHost := old != nil && old.folder()
-	if onHost && old.Dev != w.dev {
-		return nil // a mount, which this capture is not about
+	if onHost && old.Dev != w.dev && w.host.mountedOn(rel) {
+		return nil // which this capture is not about; a subvolume of btrfs is, though its st_dev is another
 	}
 	if w.Driver == Overlay && !hidden && onHost {
 		var err error

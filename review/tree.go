@@ -221,6 +221,15 @@ func (t *tree) stat(rel string) (node, error) {
 	return nodeOf(&st), nil
 }
 
+// mountedOn tells whether something is mounted on a folder: openat2(2), RESOLVE_NO_XDEV, goes by mounts.
+func (t *tree) mountedOn(rel string) bool {
+	f, err := t.openOwn(rel, unix.O_PATH|unix.O_DIRECTORY, 0)
+	if err == nil {
+		f.Close()
+	}
+	return errors.Is(err, unix.EXDEV)
+}
+
 // lookup is stat where there may be nothing, which is nil.
 func (t *tree) lookup(rel string) (*node, error) {
 	n, err := t.stat(rel)
