@@ -194,6 +194,9 @@ type walker struct {
 	lost bool
 	// replacing keeps only changes of what the host has: new files may be any number.
 	replacing bool
+	// apart says that what is walked lies in another subvolume of btrfs than the captured folder: no rename leads
+	// there (EXDEV), and what lies ready takes its place by nothing else.
+	apart bool
 }
 
 func (h *held) walk() ([]*Change, error) { return h.walkOf(false) }
@@ -217,6 +220,9 @@ func (h *held) walkOf(replacing bool) ([]*Change, error) {
 
 func (w *walker) add(c *Change) *Change {
 	c.held = w.held
+	if w.apart {
+		c.Refused = "it lies in a subvolume of its own: capture that folder"
+	}
 	if c.old != nil || !w.replacing {
 		w.list = append(w.list, c)
 	}
@@ -354,6 +360,8 @@ func (w *walker) folder(rel string, n node, old *node, hidden bool) error {
 	case old.shown() != n.shown():
 		w.add(&Change{Path: rel, Kind: Mode, new: &n, old: old})
 	}
+	defer func(apart bool) { w.apart = apart }(w.apart)
+	w.apart = w.apart || onHost && old.Dev != w.dev
 	if w.Driver == Copy {
 		return w.copied(rel, onHost)
 	}
