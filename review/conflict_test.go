@@ -26,7 +26,7 @@ func TestHostChangedMeanwhile(t *testing.T) {
 	both(t, func(t *testing.T, driver string) {
 		p := newProject(t, driver, "echo a >edited; echo a >touched; echo a >gone; mkdir d; echo a >d/a; echo a >same; echo a >later")
 		p.sandbox("echo b >>edited; echo b >>touched; echo b >>gone; rm -r d; echo new >made; echo b >>same; echo b >>later")
-		p.must(Record(p.held))
+		p.must(Record(p.held, nil))
 		p.host("echo host >>edited; touch touched; rm gone; echo host >>d/a; echo host >made; echo b >>same")
 		p.expect("changed edited (conflict)", "changed touched", "created gone (conflict)", "deleted d (conflict)", "changed made (conflict)", "changed later")
 		before := p.hash()
@@ -86,7 +86,7 @@ func TestUndoRefusesWhatTheHostChanged(t *testing.T) {
 func TestMerge(t *testing.T) {
 	p := newProject(t, Overlay, "seq 30 >text; seq 30 >clash; seq 30 >ends")
 	p.sandbox("sed -i 's/^5$/five/' text clash; echo end >>ends")
-	p.must(Record(p.held))
+	p.must(Record(p.held, nil))
 	p.host("sed -i 's/^25$/twentyfive/' text; sed -i 's/^5$/FIVE/' clash; echo END >>ends")
 	list := p.changes()
 	for _, c := range list {

@@ -80,7 +80,6 @@ func (e *ConflictError) Error() string {
 
 // planner makes a plan of changes.
 type planner struct {
-	set       *Set
 	plan      plan
 	index     map[*held]int
 	made      map[string]bool // folders that the plan makes, by folder and path
@@ -93,7 +92,7 @@ type planner struct {
 
 // planOf orders what changes do: what goes before what comes in its place, folders before what is in them.
 func (s *Set) planOf(changes []*Change, overwrite bool) (*plan, error) {
-	p := &planner{set: s, index: map[*held]int{}, made: map[string]bool{}, links: map[[2]uint64]int{}, removing: map[string]bool{}, overwrite: overwrite}
+	p := &planner{index: map[*held]int{}, made: map[string]bool{}, links: map[[2]uint64]int{}, removing: map[string]bool{}, overwrite: overwrite}
 	for i, h := range s.captures {
 		p.index[h] = i
 		p.plan.Folders = append(p.plan.Folders, h.Folder)

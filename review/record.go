@@ -15,16 +15,15 @@ import (
 // dir have changed: what the host changes later is then told from what is the same still, and text can be
 // merged. It costs by what changed. Where a supervisor was killed before it could, the first look at the
 // changes does it.
-func Record(dir string) error { return (&Set{Dir: dir}).Record() }
-
-// Record is the same for a set whose fields matter to reading: that of the sandbox's own user ids.
-func (s *Set) Record() error {
-	set, err := Open(s.Dir)
+//
+// foreign is as Set.Foreign.
+func Record(dir string, foreign func(folder string) (*os.File, error)) error {
+	set, err := Open(dir)
 	if err != nil {
 		return err
 	}
 	defer set.Close()
-	set.Foreign = s.Foreign
+	set.Foreign = foreign
 	for _, h := range set.captures {
 		if err := h.record(); err != nil {
 			return err

@@ -4,14 +4,12 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
-	"time"
 )
 
 // Applied is an apply that can be undone, or an undo that can be redone.
 type Applied struct {
 	Sandbox string
 	Folder  string
-	When    time.Time
 	// Undone says that it was taken back.
 	Undone bool
 	// Paths are those that it changed.
@@ -35,7 +33,7 @@ func (j Journals) Last(match func(a *Applied) bool) (*Applied, error) {
 		if err := readJSON(jr.dir, doneFile, &d); err != nil {
 			return nil, fmt.Errorf("reading the journal %s: %w", name, err)
 		}
-		a := &Applied{Sandbox: jr.plan.Sandbox, Folder: jr.plan.Folders[0], When: d.When, Undone: jr.plan.Back, name: name}
+		a := &Applied{Sandbox: jr.plan.Sandbox, Folder: jr.plan.Folders[0], Undone: jr.plan.Back, name: name}
 		for _, o := range jr.plan.Ops {
 			a.Paths = append(a.Paths, filepath.Join(jr.plan.Folders[o.Folder], string(o.Path)))
 		}

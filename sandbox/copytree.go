@@ -126,7 +126,7 @@ func (c *treeCopy) folder(from, to *os.File, path string, st *unix.Stat_t) error
 	if err != nil {
 		return err
 	}
-	copyAttributes(from, to)
+	copyAttributes(to, from)
 	return c.like(to, st)
 }
 
@@ -261,7 +261,7 @@ func (c *treeCopy) file(from, to *os.File, name string) error {
 	if err := c.shareOrCopy(in, out, &st); err != nil {
 		return err
 	}
-	copyAttributes(in, out)
+	copyAttributes(out, in)
 	return c.like(out, &st)
 }
 
@@ -360,16 +360,16 @@ func (c *treeCopy) part(in, out *os.File, start, end int64) error {
 }
 
 // copyAttributes copies the user's extended attributes; one that cannot be carried is left out.
-func copyAttributes(in, out *os.File) {
+func copyAttributes(to, from *os.File) {
 	buf := make([]byte, 4096)
-	n, err := unix.Flistxattr(int(in.Fd()), buf)
+	n, err := unix.Flistxattr(int(from.Fd()), buf)
 	if err != nil || n == 0 {
 		return
 	}
 	for name := range slices.Values(splitNames(buf[:n])) {
 		value := make([]byte, 64<<10)
-		if size, err := unix.Fgetxattr(int(in.Fd()), name, value); err == nil {
-			unix.Fsetxattr(int(out.Fd()), name, value[:size], 0)
+		if size, err := unix.Fgetxattr(int(from.Fd()), name, value); err == nil {
+			unix.Fsetxattr(int(to.Fd()), name, value[:size], 0)
 		}
 	}
 }

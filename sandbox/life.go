@@ -269,7 +269,7 @@ func (l *Life) end(result Result, failed error) (err error) {
 	}
 	defer l.folder.Close()
 	if l.record.Held && l.record.Stays() {
-		err = (&review.Set{Dir: CapturesFolder(l.folder.Upper()), Foreign: OpenForeign}).Record()
+		err = review.Record(CapturesFolder(l.folder.Upper()), OpenForeign)
 	}
 	cause := result.Cause
 	if failed != nil {

@@ -396,7 +396,7 @@ func makeLike(parent *os.File, name string) (*os.File, error) {
 
 // finishLike gives a folder what the old one had.
 func finishLike(made, old *os.File, st *unix.Stat_t) error {
-	copyAttributes(old, made)
+	copyAttributes(made, old)
 	unix.Fchown(int(made.Fd()), -1, int(st.Gid))
 	return like(made, st)
 }

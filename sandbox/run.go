@@ -46,8 +46,7 @@ type Running struct {
 	inside     inside
 	mover      *mover                 // of what is captured by overlays
 	cause      atomic.Pointer[string] // why other commands ended it
-	over       chan struct{}          // closed when result is there
-	result     Result
+	over       chan struct{}          // closed when Wait returns
 }
 
 // Result is how a sandbox ended.
@@ -274,7 +273,6 @@ func (r *Running) Wait() (Result, error) {
 	}
 	removed := r.endUpper()
 	result.Cause = r.causeOf(&result, status)
-	r.result = result
 	close(r.over)
 	return result, errors.Join(r.explain(err), removed)
 }

@@ -9,7 +9,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sbx/images"
-	"sbx/profiles"
 )
 
 // An upper holds what a sandbox on an image changes. Without a name to keep it under it lies in a folder
@@ -141,19 +140,7 @@ func removeFolder(dir string) error {
 	if os.RemoveAll(dir) == nil {
 		return nil
 	}
-	account, err := Caller()
-	if err != nil {
-		return err
-	}
-	maps, _, err := IDMaps(account, profiles.User{Kind: profiles.UserRoot})
-	if err != nil {
-		return err
-	}
-	work := Inside{Maps: maps, Args: []string{"remove", filepath.Base(dir)}, Folders: map[string]string{InsideFolder: filepath.Dir(dir)}}
-	if err := work.Run(); err != nil {
-		return fmt.Errorf("removing %s: %w", dir, err)
-	}
-	return nil
+	return RemoveForeign(dir)
 }
 
 // sweepUppers removes uppers whose supervisor is gone.

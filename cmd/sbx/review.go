@@ -26,11 +26,6 @@ type heldBack struct {
 	base string
 }
 
-// capturesOf is the folder with the captures of a sandbox.
-func capturesOf(store *state.Store, name string) string {
-	return filepath.Join(store.Upper(name), "captures")
-}
-
 // journalsOf are those of the caller's applies.
 func journalsOf(store *state.Store) review.Journals {
 	return review.Journals(filepath.Join(store.State, "applied"))
@@ -88,7 +83,7 @@ func openSandbox(store *state.Store, record *state.Record, paths []string) (*hel
 	if err != nil {
 		return nil, err
 	}
-	set, err := review.Open(capturesOf(store, record.Name))
+	set, err := review.Open(sandbox.CapturesFolder(store.Upper(record.Name)))
 	if err != nil {
 		return nil, err
 	}
@@ -124,7 +119,7 @@ func lastHeld(store *state.Store, paths []string) (*heldBack, error) {
 		printLeft(l)
 	}
 	for _, record := range list {
-		captures, err := review.Captures(capturesOf(store, record.Name))
+		captures, err := review.Captures(sandbox.CapturesFolder(store.Upper(record.Name)))
 		here := func(c *review.Capture) bool {
 			return host.Within(at.cwd, c.Folder) || host.Within(c.Folder, at.cwd) || host.Within(at.project.Dir, c.Folder)
 		}
