@@ -30,6 +30,7 @@ var calls = map[string]call{
 	"close_range":         {nr: unix.SYS_CLOSE_RANGE},
 	"close_range_cloexec": {nr: unix.SYS_CLOSE_RANGE, arg: 2, flag: unix.CLOSE_RANGE_CLOEXEC},
 	"keyctl":              {nr: unix.SYS_KEYCTL},
+	"renameat2":           {nr: unix.SYS_RENAMEAT2},
 	"pivot_root":          {nr: unix.SYS_PIVOT_ROOT},
 }
 
