@@ -13,6 +13,7 @@ import (
 	"sbx/fuseoverlay"
 	"sbx/host"
 	"sbx/review"
+	"sbx/state"
 )
 
 // copiedTree is what is copied where a folder cannot be overlaid.
@@ -287,6 +288,29 @@ func (s *Spec) recapture(folder string, say func(string)) error {
 	c := &s.Captured[i]
 	c.Refused = true
 	return MakeCaptures(s, filepath.Dir(filepath.Dir(c.Dir)), say)
+}
+
+// Writers are the sandboxes that run and may write to some folders of the host, or to what lies in or above them.
+func Writers(store *state.Store, folders []string) (names []string) {
+	list, _, _ := store.List()
+	for _, r := range list {
+		if r.Status() == state.Exited {
+			continue
+		}
+		spec, err := readSpec(filepath.Join(store.Folder(r.Name), specFile))
+		if err == nil && spec.writesTo(folders) {
+			names = append(names, r.Name)
+		}
+	}
+	return names
+}
+
+func (s *Spec) writesTo(folders []string) bool {
+	return slices.ContainsFunc(s.Root.Entries, func(e fuseoverlay.Entry) bool {
+		return e.Kind == fuseoverlay.Bind && e.Writable && slices.ContainsFunc(folders, func(dir string) bool {
+			return host.Within(e.Source, dir) || host.Within(dir, e.Source)
+		})
+	})
 }
 
 // HoldsSome tells at one look that a sandbox with this folder upper holds changes back. Where it does not, only

@@ -442,6 +442,13 @@ func printRecovered(r review.Recovered) {
 	}
 }
 
+// printWriters names the sandboxes that may change what is being put in place.
+func printWriters(names []string) {
+	for _, name := range names {
+		message("warning: %s is running and may write to these files meanwhile", name)
+	}
+}
+
 func printRefused(c *review.Change) { message("left out %s: %s", c.Path, c.Refused) }
 
 func printMerged(c *review.Change) { message("merged %s", c.Path) }

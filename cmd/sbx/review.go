@@ -212,6 +212,7 @@ func (h *heldBack) apply(chosen []*review.Change, overwrite bool) error {
 			return r.Err
 		}
 	}
+	printWriters(sandbox.Writers(h.store, h.set.Folders()))
 	return journals.Apply(h.set, chosen, review.ApplyOptions{Sandbox: h.record.Name, Overwrite: overwrite})
 }
 

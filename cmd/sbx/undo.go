@@ -3,6 +3,7 @@ package main
 import (
 	"sbx/host"
 	"sbx/review"
+	"sbx/sandbox"
 )
 
 type undoCmd struct {
@@ -41,6 +42,7 @@ func (c *undoCmd) Run() error {
 	if last == nil {
 		return &nothingAppliedError{c.Name, c.Redo}
 	}
+	printWriters(sandbox.Writers(store, []string{last.Folder}))
 	done := progress("undoing")
 	err = journals.Undo(last)
 	done()
