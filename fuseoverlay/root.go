@@ -25,6 +25,7 @@ const (
 	Scratch  Kind = "scratch"   // an empty folder in memory that the payload may write to
 	Kept     Kind = "kept"      // a folder of the sandbox's own on disk, in place of one in memory
 	Capture  Kind = "capture"   // a folder of the host, changed only in appearance
+	Cache    Kind = "cache"     // a folder of the host, under changes that are kept for one project
 	Symlink  Kind = "symlink"   // a symbolic link
 	File     Kind = "file"      // a file with this content, read-only
 	Device   Kind = "device"    // a device node of the host
@@ -57,12 +58,14 @@ type Entry struct {
 	// it for an overlay, or, if it is Copied, with the copy as "upper". It is known when the sandbox has a folder.
 	Upper  string `json:"upper,omitempty"`
 	Copied bool   `json:"copied,omitempty"`
+	// Between is a further layer of a cache, between the host's folder and Upper.
+	Between string `json:"between,omitempty"`
 	// NoExec keeps noexec on a captured folder that has it.
 	NoExec bool `json:"noexec,omitempty"`
 }
 
 // Shows tells whether the entry shows a folder or file of the host as it is there.
-func (e *Entry) Shows() bool { return e.Kind == Bind || e.Kind == Capture }
+func (e *Entry) Shows() bool { return e.Kind == Bind || e.Kind == Capture || e.Kind == Cache }
 
 // Submount is a mount at or below the source of a bind.
 type Submount struct {
@@ -203,6 +206,8 @@ func (b *builder) entry(e *Entry) {
 		b.keep(e)
 	case Capture:
 		b.capture(e)
+	case Cache:
+		b.cache(e)
 	case Symlink:
 		if b.image != nil {
 			return // made already

@@ -84,6 +84,17 @@ func grantCapture(c *comparison, user List[string], mine string) string {
 	return fmt.Sprintf("reads %q, and holds changes to it for review", mine)
 }
 
+// grantCaches: what is in a cache can be read, and what the project adds stays for its next run.
+func grantCaches(c *comparison, user List[string], mine string) string {
+	r, ok := c.real(mine)
+	for _, u := range user.Items {
+		if own, found := c.real(u.V); ok && found && own.path == r.path {
+			return ""
+		}
+	}
+	return fmt.Sprintf("reads the cache %q, and keeps for this project alone what it adds there", mine)
+}
+
 // covered reports whether the user's own profile gives the payload the path
 // already.
 func (c *comparison) covered(path string, write bool) bool {

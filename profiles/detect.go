@@ -52,6 +52,53 @@ func Detect(dir string) []Kind {
 	return list
 }
 
+// suggest has the built-in profile that fits a project without a file of its own stand in for that, where a task of it is
+// asked for that the user's own profiles do not have. It counts as the project's: the names of a project's files say
+// which it is, so what it asks for is a grant.
+func (l *Layers) suggest(r *loader) error {
+	p := l.o.Project
+	_, own := l.user.Tasks[l.o.Task]
+	wanted := l.o.Suggest || l.o.Task != "" && !own
+	if !wanted || p.HasFile || p.Dir == "" || p.HoldsHome || p.System || p.Kernel {
+		return nil
+	}
+	kinds := Detect(p.Dir)
+	if len(kinds) == 0 {
+		return nil
+	}
+	l.kind = kinds[0]
+	at := Origin{Layer: LayerProject, File: filepath.Join(p.Dir, l.kind.File)}
+	ext, err := r.extended(Val[string]{V: l.kind.Name, Set: true, From: at}, nil)
+	if err != nil {
+		return err
+	}
+	ext.Variants = nil
+	for _, t := range l.kind.Tasks {
+		ext.Tasks[t.Name] = Task{Run: Val[string]{V: t.Run, Set: true}}
+	}
+	for name := range l.user.Tasks {
+		delete(ext.Tasks, name)
+	}
+	stamp(ext, func(o *Origin) {
+		optional := o.Optional
+		*o = at
+		o.Via, o.Optional = l.kind.Name, optional
+	})
+	l.project = ext
+	return nil
+}
+
+// File is the project's profile, or the file by which a built-in one stands in for it.
+func (l *Layers) File() string {
+	if l.kind.Name != "" {
+		return filepath.Join(l.o.Project.Dir, l.kind.File)
+	}
+	return l.o.Project.File()
+}
+
+// StandsIn names the built-in profile that stands in for a project's file; empty where none does.
+func (l *Layers) StandsIn() string { return l.kind.Name }
+
 // Draft is the text of an sbx.toml to begin with: minimal, with comments on
 // what people change first.
 type Draft struct {

@@ -104,6 +104,8 @@ type GrantError struct {
 	Grants  []Grant
 	Further bool   // others were agreed to
 	Hash    string // of the grants, where another one was given
+	// StandsIn is the built-in profile that stands in for a file that the project does not have.
+	StandsIn string
 }
 
 func (e *GrantError) Error() string {

@@ -175,6 +175,13 @@ func grantGit(_ *comparison, user, mine Val[Access]) string {
 	return "writes the project's .git"
 }
 
+func grantGitUser(_ *comparison, user, mine Val[bool]) string {
+	if !mine.V || user.V {
+		return ""
+	}
+	return "your name and address of git"
+}
+
 func grantHome(_ *comparison, user, mine Val[Home]) string {
 	if mine.V != HomeKept || user.V == HomeKept {
 		return ""

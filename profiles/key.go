@@ -12,7 +12,6 @@ import (
 // a key is added in one place: the tables in schema.go.
 type key[R any] interface {
 	path() string
-	example() string
 	many() bool
 	rule() string // how layers merge, in a few words
 	schema() schema
@@ -44,11 +43,10 @@ type scalar[R, T any] struct {
 	grant func(c *comparison, user, mine Val[T]) string
 }
 
-func (k scalar[R, T]) path() string    { return k.name }
-func (k scalar[R, T]) example() string { return k.like }
-func (k scalar[R, T]) many() bool      { return false }
-func (k scalar[R, T]) rule() string    { return "replaced" }
-func (k scalar[R, T]) schema() schema  { return describe(schemaOf(k.parse), k.like, k.rule()) }
+func (k scalar[R, T]) path() string   { return k.name }
+func (k scalar[R, T]) many() bool     { return false }
+func (k scalar[R, T]) rule() string   { return "replaced" }
+func (k scalar[R, T]) schema() schema { return describe(schemaOf(k.parse), k.like, k.rule()) }
 
 func (k scalar[R, T]) read(n node, dst *R) {
 	v, err := k.parse(n.src.base, n.raw)
@@ -246,10 +244,9 @@ type dict[R any] struct {
 	at    func(*R) *map[string]Val[string]
 }
 
-func (k dict[R]) path() string    { return k.name }
-func (k dict[R]) example() string { return k.like }
-func (k dict[R]) many() bool      { return false }
-func (k dict[R]) rule() string    { return "by name" }
+func (k dict[R]) path() string { return k.name }
+func (k dict[R]) many() bool   { return false }
+func (k dict[R]) rule() string { return "by name" }
 
 func (k dict[R]) schema() schema {
 	return describe(schema{"type": "object", "additionalProperties": schema{"type": "string"}}, k.like, k.rule())

@@ -14,12 +14,15 @@ import (
 
 // Options says where to load from.
 type Options struct {
-	ConfigHome string   // $XDG_CONFIG_HOME/sbx; empty or absent: no configuration of the user's
-	Home       string   // what ~ stands for
-	Project    Project  // from FindProject
-	Name       string   // of -p; empty: none
-	Task       string   // the task to run; empty: none
-	Flags      *Profile // from FromFlags; may be nil
+	ConfigHome string  // $XDG_CONFIG_HOME/sbx; empty or absent: no configuration of the user's
+	Home       string  // what ~ stands for
+	Project    Project // from FindProject
+	Name       string  // of -p; empty: none
+	Task       string  // the task to run; empty: none
+	// Suggest also brings the tasks of the built-in profile that fits a project without a file of its own, as
+	// the name of a task does that nothing else has.
+	Suggest bool
+	Flags   *Profile // from FromFlags; may be nil
 	// Protected names places of the project, relative to it, that the host
 	// executes later and that are therefore read-only inside. A `write` of the
 	// project's own file in, at or above one is a grant.
@@ -35,6 +38,7 @@ type Layers struct {
 	user     *Profile // the defaults and the user's own layers
 	project  *Profile // the project's files, without the variant and the task
 	named    bool     // -p names one of the user's
+	kind     Kind     // by which a built-in profile stands in for a project's file; mostly none
 }
 
 // Loaded is a merged profile.
@@ -87,6 +91,9 @@ func Read(o Options) (*Layers, error) {
 	if l.project, err = r.projectLayer(); err != nil {
 		return nil, err
 	}
+	if err = l.suggest(r); err != nil {
+		return nil, err
+	}
 	pin(l.project)
 	return l, l.checkNames(r)
 }
@@ -99,7 +106,7 @@ func Load(o Options) (*Loaded, error) {
 		return nil, err
 	}
 	if asked := l.Asked(); len(asked) > 0 {
-		return nil, &GrantError{File: o.Project.File(), Grants: asked}
+		return nil, &GrantError{File: l.File(), Grants: asked, StandsIn: l.StandsIn()}
 	}
 	return l.Merge(), nil
 }
@@ -394,6 +401,7 @@ func pin(p *Profile) {
 	pinPaths(p.Files.Read.Items)
 	pinPaths(p.Files.Write.Items)
 	pinPaths(p.Files.Capture.Items)
+	pinPaths(p.Files.Caches.Items)
 	if r, ok := resolve(p.Root.Dir.V); ok && p.Root.Dir.Set {
 		p.Root.Dir.V = r.path
 	}

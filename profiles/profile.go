@@ -98,7 +98,9 @@ type Files struct {
 	Volumes List[Volume]
 	Devices List[string]
 	Capture List[string]
+	Caches  List[string] // folders of the host, each with changes of the project's own
 	Home    Val[Home]
+	GitUser Val[bool]
 }
 
 // Network is the table [network].

@@ -134,9 +134,9 @@ func (r *random) profile() string {
 		"root.image": r.quoted("a:1", "b:2"), "root.dir": r.quoted("~/a", "src"), "root.user": r.quoted("me", "root", "7", "0:7"),
 		"root.groups": r.quoted("drop", "keep"), "root.boottime": r.quoted("host", "zero"),
 		"files.project": r.quoted("write", "read", "review", "none"), "files.git": r.quoted("read", "write"),
-		"files.read": r.some(paths...), "files.write": r.some(paths...), "files.mounts": r.some(mounts...), "files.capture": r.some(paths...),
+		"files.read": r.some(paths...), "files.write": r.some(paths...), "files.mounts": r.some(mounts...), "files.capture": r.some(paths...), "files.caches": r.some(paths...),
 		"files.hide": r.some("secrets", "src", "secrets/x", "s"), "files.tmpfs": r.some("/x", "~/proj/secrets", "~/a"),
-		"files.volumes": r.some("v:/v", "v:/w:ro", "w:/v:ro"), "files.devices": r.some("gpu", "/dev/kvm"), "files.home": r.quoted("empty", "kept"),
+		"files.volumes": r.some("v:/v", "v:/w:ro", "w:/v:ro"), "files.devices": r.some("gpu", "/dev/kvm"), "files.home": r.quoted("empty", "kept"), "files.git_user": r.pick("true", "false"),
 		"network.mode":  r.quoted("none", "on", "slirp", "pasta", "builtin", "host", "join:x"),
 		"network.allow": r.some("@npm", "*.example.org", "a.example.org", "a.example.org:443", "10.0.0.0/8", "10.1.0.0/16", "10.1.0.0/16:5432", "192.0.2.1", "192.0.2.1:53/udp", "203.0.113.0/24"),
 		"network.ports": r.some("80:80", "127.0.0.1:80:80", "80:80/udp"),
@@ -188,8 +188,14 @@ func abilities(h house, p Profile) map[string]float64 {
 	can("change the project after review", p.Files.Project.V == AccessReview || p.Files.Project.V == AccessWrite)
 	can("git", p.Files.Git.V == AccessWrite)
 	can("a home that is kept", p.Files.Home.V == HomeKept)
+	can("git's user", p.Files.GitUser.V)
 	can("image "+p.Root.Image.V, p.Root.Image.Set)
 	can("root in "+p.Root.Dir.V, p.Root.Dir.Set)
+	for _, s := range p.Files.Caches.Values() {
+		if real, ok := resolve(s); ok {
+			can("keep a cache over "+real.path, true)
+		}
+	}
 	for _, d := range p.Files.Devices.Values() {
 		can("device "+d, true)
 	}
@@ -337,6 +343,9 @@ func reach(h house, p Profile, file string) int {
 		entry(s, s, true)
 	}
 	for _, s := range p.Files.Capture.Values() {
+		entry(s, s, false)
+	}
+	for _, s := range p.Files.Caches.Values() {
 		entry(s, s, false)
 	}
 	for _, m := range p.Files.Mounts.Values() {

@@ -22,7 +22,10 @@ var profileKeys = []key[Profile]{
 	list[Profile, Volume]{name: "files.volumes", like: `"cache:/var/cache/x"`, parse: parseVolume, at: func(p *Profile) *List[Volume] { return &p.Files.Volumes }, same: func(a, b Volume) bool { return a.Dst == b.Dst }, grant: grantVolume},
 	list[Profile, string]{name: "files.devices", like: `"/dev/kvm"`, parse: word("/dev/kvm", parseDevice), at: func(p *Profile) *List[string] { return &p.Files.Devices }, grant: grantListed("the device %q")},
 	list[Profile, string]{name: "files.capture", like: `"../"`, parse: parsePath, at: func(p *Profile) *List[string] { return &p.Files.Capture }, grant: grantCapture},
+	list[Profile, string]{name: "files.caches", like: `"~/.npm/_cacache"`, parse: parsePath, at: func(p *Profile) *List[string] { return &p.Files.Caches }, grant: grantCaches},
 	scalar[Profile, Home]{"files.home", `"empty"`, oneOf(HomeEmpty, HomeKept), func(p *Profile) *Val[Home] { return &p.Files.Home }, grantHome},
+
+	scalar[Profile, bool]{"files.git_user", `true`, parseBool, func(p *Profile) *Val[bool] { return &p.Files.GitUser }, grantGitUser},
 
 	scalar[Profile, NetMode]{"network.mode", `"none"`, word("none", parseNetMode), func(p *Profile) *Val[NetMode] { return &p.Network.Mode }, grantNetwork},
 	list[Profile, Rule]{name: "network.allow", like: `"@npm"`, parse: word("example.org:443", ParseRule), at: func(p *Profile) *List[Rule] { return &p.Network.Allow }, narrows: true, grant: grantAllow},

@@ -108,7 +108,7 @@ func (l *Layers) MergeWithout(asked []Grant) (*Loaded, error) {
 		}
 	}
 	if left := l.asked(l.own(), mine); len(left) > 0 {
-		return nil, &GrantError{File: l.o.Project.File(), Grants: left}
+		return nil, &GrantError{File: l.File(), Grants: left, StandsIn: l.StandsIn()}
 	}
 	return l.merged(mine), nil
 }

@@ -83,6 +83,12 @@ func (l *layout) files(s *Spec, r *Request, p *profiles.Profile) error {
 	if err := l.captures(s, p.Files.Capture.Items); err != nil {
 		return err
 	}
+	if err := l.caches(s, r, p.Files.Caches.Items); err != nil {
+		return err
+	}
+	if p.Files.GitUser.V {
+		l.gitUser(s, r.Account, environment(r.Environ))
+	}
 	for _, target := range p.Files.Tmpfs.Values() {
 		target = l.throughLinks(target)
 		if err := l.checkTarget(target, true); err != nil {

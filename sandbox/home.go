@@ -1,8 +1,6 @@
 package sandbox
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"path/filepath"
 	"slices"
 
@@ -23,8 +21,7 @@ func (l *layout) keepHome(s *Spec, r *Request, p *profiles.Profile, home string)
 	case r.Project.Dir == "" || home == "/":
 		return &UsageError{"a kept home belongs to a project, and there is none here", "start from a project's folder, or leave [files] home out"}
 	}
-	sum := sha256.Sum256([]byte(r.Project.Dir))
-	folder := filepath.Join(dataFolder(r.Account.Home), "homes", hex.EncodeToString(sum[:16]))
+	folder := filepath.Join(dataFolder(r.Account.Home), "homes", nameOf(r.Project.Dir))
 	data := filepath.Join(folder, volumeData)
 	// What lies in it is the payload's own doing, links included: on the host's root mounts below it are made with care.
 	e := fuseoverlay.Entry{Kind: fuseoverlay.Kept, Source: data, Target: home, Mode: 0o700}

@@ -48,6 +48,8 @@ type layout struct {
 	first int
 	// base is how many of them are the sandbox's own, which the user's give way to.
 	base int
+	// home is the home folder inside.
+	home string
 	// own are sbx's own folders, which are never shown.
 	own []string
 	// state is the one of them where changes are held.

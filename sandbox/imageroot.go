@@ -27,6 +27,7 @@ func resolveImageRoot(s *Spec, r *Request, p *profiles.Profile, b *base) error {
 	line := accountLine(b.passwd, s.IDs.UID)
 	home := cmp.Or(absoluteOr(line[5], ""), homeInside(s, r.Account))
 	l := b.firstEntries(s, r.Account, home, line[0] == "")
+	l.home = home
 	l.own, l.state = ownFolders(r.Account.Home, r.Account.UID), StateFolder(r.Account.Home)
 	if err := l.keepHome(s, r, p, home); err != nil {
 		return err

@@ -147,7 +147,7 @@ func (l *layout) views(path string) []view {
 // mount point could be renamed away together with it, a mount point cannot (EBUSY). In a captured folder
 // nothing is bound, for it would be the real one; what is covered there stays covered wherever it goes.
 func (l *layout) pinAbove(v view) {
-	if v.through.Kind == fuseoverlay.Capture {
+	if v.through.Kind != fuseoverlay.Bind {
 		return
 	}
 	for {

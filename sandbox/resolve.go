@@ -289,7 +289,7 @@ func resolveRoot(s *Spec, r *Request, p *profiles.Profile) error {
 		l.add(fuseoverlay.Entry{Kind: fuseoverlay.Cgroup, Target: cgroupFolder})
 	}
 	pathFolders, variables := l.toolchains(r)
-	l.base = len(l.entries)
+	l.base, l.home = len(l.entries), home
 	l.own, l.state = ownFolders(r.Account.Home, r.Account.UID), StateFolder(r.Account.Home)
 	if err := l.keepHome(s, r, p, home); err != nil {
 		return err

@@ -35,6 +35,7 @@ type Running struct {
 	began    time.Time
 	upper    *upper
 	volumes  []*os.File // held
+	caches   *heldCaches
 	fuse     *fuseServer
 	network  network
 	ended    chan struct{}
@@ -122,9 +123,14 @@ func start(s *Spec, streams Streams, prepared *Prepared, notify func(string), in
 		return nil, err
 	}
 	r.volumes = volumes
+	if r.caches, err = holdCaches(s, notify); err != nil {
+		closeAll(volumes)
+		return nil, err
+	}
 	upper, err := makeUpper(s)
 	if err != nil {
 		closeAll(volumes)
+		r.caches.end()
 		return nil, err
 	}
 	r.upper = upper
@@ -160,6 +166,9 @@ func start(s *Spec, streams Streams, prepared *Prepared, notify func(string), in
 			process, err = r.launch(options, beginGroup(r.spec))
 		}
 	}
+	for s.withoutCache(err, notify) {
+		process, err = r.launch(options, beginGroup(r.spec))
+	}
 	if overlayRefused(err) && s.Image.Driver == driverAuto {
 		notify("the kernel refuses an overlay here (" + err.Error() + "): fuse-overlayfs takes its place")
 		s.Root.Overlay.Fuse = true
@@ -171,6 +180,7 @@ func start(s *Spec, streams Streams, prepared *Prepared, notify func(string), in
 		err = s.serverSaid(err)
 		upper.end()
 		closeAll(volumes)
+		r.caches.end()
 		return nil, r.explainStart(err)
 	}
 	r.process = process
@@ -281,7 +291,7 @@ func (r *Running) Wait() (Result, error) {
 func (r *Running) endUpper() error {
 	r.fuse.end()
 	closeAll(r.volumes)
-	return r.upper.end()
+	return errors.Join(r.caches.end(), r.upper.end())
 }
 
 // stopSignal is what asks a payload to end.

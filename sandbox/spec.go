@@ -66,6 +66,9 @@ type Spec struct {
 	// Volumes are the named ones that it shows.
 	Volumes []Volume `json:"volumes,omitempty"`
 
+	// Caches are folders of the host under changes that are the project's own.
+	Caches []Cache `json:"caches,omitempty"`
+
 	// Project is the folder that the run is about, and what the payload may do with it.
 	Project Project `json:"project"`
 	// Captured are the folders of the host that the payload changes only in appearance, and CaptureBy how.

@@ -99,7 +99,7 @@ func (s *Spec) withoutPayload(empty string) {
 	gone := []string{"/proc"}
 	for i := range s.Root.Entries {
 		e := &s.Root.Entries[i]
-		if e.Kind != fuseoverlay.Capture && (e.Kind != fuseoverlay.Bind || exists(e.Source)) {
+		if e.Kind != fuseoverlay.Capture && e.Kind != fuseoverlay.Cache && (e.Kind != fuseoverlay.Bind || exists(e.Source)) {
 			continue
 		}
 		gone = append(gone, e.Target)

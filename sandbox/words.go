@@ -111,6 +111,7 @@ func (s *Spec) fileWords() []Line {
 		fuseoverlay.Scratch: "empty, in memory", fuseoverlay.HideFile: "covered", fuseoverlay.HideDir: "covered",
 		fuseoverlay.File: "generated", fuseoverlay.Kept: "kept, on disk",
 		fuseoverlay.Capture: "writable in appearance, held for review",
+		fuseoverlay.Cache:   "caches, with changes of this project's own",
 	}
 	lists := map[string][]string{}
 	for _, e := range s.Root.Entries {
@@ -124,7 +125,7 @@ func (s *Spec) fileWords() []Line {
 		lists[what] = append(lists[what], entryWords(&e))
 	}
 	var lines []Line
-	for _, what := range []string{"writable", "writable in appearance, held for review", "read-only", "covered", "generated", "empty, in memory", "kept, on disk"} {
+	for _, what := range []string{"writable", "writable in appearance, held for review", "caches, with changes of this project's own", "read-only", "covered", "generated", "empty, in memory", "kept, on disk"} {
 		if len(lists[what]) > 0 {
 			lines = append(lines, Line{what, strings.Join(lists[what], " ")})
 		}

@@ -43,7 +43,7 @@ func agreed(layers *profiles.Layers, at place, hash string, ask asker) (*profile
 	if len(missing) == 0 {
 		return layers.Merge(), nil
 	}
-	e := &profiles.GrantError{File: at.project.File(), Grants: missing, Further: len(record.Grants) > 0}
+	e := &profiles.GrantError{File: layers.File(), Grants: missing, Further: len(record.Grants) > 0, StandsIn: layers.StandsIn()}
 	if ask == nil {
 		return nil, e
 	}
@@ -69,7 +69,7 @@ var errRefused = errors.New("not agreed to, so nothing runs")
 func agreedByHash(layers *profiles.Layers, at place, hash string) (*profiles.Loaded, error) {
 	all := layers.AskedByAll()
 	if got := layers.Hash(all); got != hash {
-		return nil, &profiles.GrantError{File: at.project.File(), Grants: all, Hash: got}
+		return nil, &profiles.GrantError{File: layers.File(), Grants: all, Hash: got}
 	}
 	return layers.Merge(), nil
 }

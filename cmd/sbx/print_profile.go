@@ -167,6 +167,10 @@ func printHowToAgree(e *profiles.GrantError) {
 		message("what it asks for has the hash %s, which is not the one that was given", e.Hash)
 		return
 	}
+	if e.StandsIn != "" {
+		hint("look at each line; sbx run -p %s takes these tasks by that profile's name, sbx init writes an sbx.toml that has them", e.StandsIn)
+		return
+	}
 	hint("look at each line; sbx trust agrees to them for this folder, sbx trust --show prints the hash that run --trust takes")
 }
 
@@ -230,18 +234,24 @@ func printTasks(tasks map[string]profiles.Task, asJSON bool) error {
 		Name string `json:"name"`
 		Run  string `json:"run"`
 		placeJSON
+		Via  string `json:"via,omitempty"`
+		from string
 	}
 	list := []task{}
 	for _, name := range slices.Sorted(maps.Keys(tasks)) {
 		t := tasks[name]
-		list = append(list, task{name, t.Run.V, placeOf(t.Run.From)})
+		list = append(list, task{name, t.Run.V, placeOf(t.Run.From), t.Run.From.Via, t.Run.From.Words()})
 	}
 	if asJSON {
 		return printJSON(list)
 	}
 	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
 	for _, t := range list {
-		fmt.Fprintf(w, "%s\t%s\n", t.Name, escape(t.Run))
+		line, rest, _ := strings.Cut(strings.TrimSpace(t.Run), "\n")
+		if rest != "" {
+			line += " ..."
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\n", t.Name, escape(line), escape(t.from))
 	}
 	return w.Flush()
 }

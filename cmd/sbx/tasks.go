@@ -17,7 +17,9 @@ func (c *tasksCmd) Run() error {
 	if err != nil {
 		return err
 	}
-	layers, err := profiles.Read(at.options(c.Profile))
+	o := at.options(c.Profile)
+	o.Suggest = c.Profile == ""
+	layers, err := profiles.Read(o)
 	if err != nil {
 		return err
 	}
