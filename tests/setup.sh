@@ -6,6 +6,7 @@
 #   tests/setup.sh stage DIR        copies DIR (binaries) and the source tree to where the test users can read them
 #   tests/setup.sh hello            fetches the Debian source package `hello`
 #   tests/setup.sh debian           makes a Debian base, for the tests of images
+#   tests/setup.sh rust             brings cargo, for `make test-all`
 #   tests/setup.sh development      makes a development image and brings podman, for the benchmark
 #   tests/setup.sh guest DIR        builds the guest of tests/vm in DIR, unless it is there
 #
@@ -173,6 +174,9 @@ make_development() {
     say "made $(du -h $stage/debian/dev.tar | cut -f1) of a development image"
 }
 
+# make_rust brings cargo, for a long script.
+make_rust() { install_missing cargo; }
+
 # make_debian makes a Debian base as a tar, and a package source of one package, for the tests of images.
 make_debian() {
     [ -s $stage/debian/repo/Packages ] && return 0
@@ -198,7 +202,8 @@ prepare) prepare "${2-}" ;;
 stage) stage_files "$2" "${3-}" ;;
 hello) fetch_hello ;;
 debian) make_debian ;;
+rust) make_rust ;;
 development) make_development ;;
 guest) build_guest "$2" ;;
-*) echo "usage: $0 prepare [demo|guest] | stage DIR [MODCACHE] | hello | debian | development | guest DIR" >&2; exit 2 ;;
+*) echo "usage: $0 prepare [demo|guest] | stage DIR [MODCACHE] | hello | debian | rust | development | guest DIR" >&2; exit 2 ;;
 esac
