@@ -118,6 +118,7 @@ func hostSpecOn(upper string) *Spec {
 		{Kind: fuseoverlay.HideDir, Target: "/home/u/p/secrets"},
 		{Kind: fuseoverlay.HideFile, Target: "/home/u/p/agent.sock"},
 		{Kind: fuseoverlay.Lock, Target: "/proc/sys"},
+		{Kind: fuseoverlay.HideFile, Target: "/proc/keys"},
 		{Kind: fuseoverlay.Scratch, Target: "/home/u/p/cache", Mode: 0o1777},
 	} {
 		l.add(e)

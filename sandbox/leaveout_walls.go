@@ -16,7 +16,7 @@ import (
 // Namespaces that SBX_LEAVE_OUT can name.
 var walls = map[string]uintptr{
 	"pid namespace": unix.CLONE_NEWPID, "network namespace": unix.CLONE_NEWNET,
-	"ipc namespace": unix.CLONE_NEWIPC, "uts namespace": unix.CLONE_NEWUTS,
+	"ipc namespace": unix.CLONE_NEWIPC, "uts namespace": unix.CLONE_NEWUTS, "mount namespace": unix.CLONE_NEWNS,
 }
 
 // copyWall is the name of the wall that is no step.

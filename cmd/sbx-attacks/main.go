@@ -70,6 +70,17 @@ var attacks = map[string]attack{
 	"key":           readKey,
 	"shm":           sharedMemory,
 	"own-program":   changeOwnProgram,
+	"above":         readAbove,
+	"by-processes":  readByProcesses,
+	"devices":       openDevices,
+	"open":          openDevice,
+	"fuse":          mountFuse,
+	"desktop":       connectDesktop,
+	"systemd-run":   runByManager,
+	"windows":       runWindows,
+	"set-uid":       setUserIDs,
+	"file-caps":     fileCapabilities,
+	"ids":           otherIDs,
 }
 
 func main() {

@@ -21,13 +21,15 @@ const (
 
 // promises is what SECURITY.md promises, as far as an attack on it does no harm to a machine in use.
 var promises = []check{
-	{promise: "read a file that was not shown to it", attacks: []string{"read={secret}"}},
+	{promise: "read a file that was not shown to it", attacks: []string{"read={secret}", "by-processes={secret}", "above={secret}"}},
 	{promise: "write a file that was not given to it", attacks: []string{"append={secret}"}},
 	{promise: "write to the host's system", control: inside, attacks: []string{"writable={project}"}, shows: []string{"writable"}},
 	{promise: "read sbx's own folders, where one that holds them is shown", attacks: []string{"read={own}"}},
 	{promise: "change what the host executes later", attacks: []string{"append={project}/.git/config", "append={project}/.envrc"}},
 	{promise: "widen its sandbox at the next run", attacks: []string{"append={project}/sbx.toml"}},
 	{promise: "connect to a socket of the host", attacks: []string{"connect=unix:{project}/s.sock", "connect=unix:@{nonce}"}},
+	{promise: "reach what a desktop or a session serves: buses, displays, agents", attacks: []string{"desktop", "systemd-run"}},
+	{promise: "run programs of Windows under WSL", attacks: []string{"windows"}},
 	{promise: "reach the host's loopback", attacks: []string{"connect=tcp:{tcp}"}},
 	{promise: "see a process outside", attacks: []string{"process={nonce}"}},
 	{promise: "read or trace PID 1, which is sbx's own", control: inside, attacks: []string{"proc1", "ptrace"}, shows: []string{"proc-of"}},
@@ -36,7 +38,9 @@ var promises = []check{
 	{promise: "keep running after its sandbox ended", attacks: []string{"stay={stay}"}},
 	{promise: "type into the terminal that started it", attacks: []string{"tiocsti", "tiocsti-high", "tioclinux"}},
 	{promise: "make a user namespace, where it would have all capabilities", attacks: []string{"userns", "userns-clone3"}},
-	{promise: "mount, or undo a mount", control: privately, attacks: []string{"mount", "mount-api", "remount"}},
+	{promise: "gain another user's rights by a set-user-ID program", attacks: []string{"set-uid"}},
+	{promise: "give files capabilities, or become or give them to others", control: privately, attacks: []string{"file-caps", "ids"}},
+	{promise: "mount, or undo a mount", control: privately, attacks: []string{"mount", "mount-api", "remount", "fuse"}},
 	{promise: "change its root, or enter a namespace", control: privately, attacks: []string{"chroot", "setns"}},
 	{promise: "have capabilities, or gain them by executing", attacks: []string{"capabilities", "new-privs"}},
 	{promise: "use your keys in the kernel", attacks: []string{"key={nonce}", "keyring", "keyring-i386"}},
@@ -45,5 +49,5 @@ var promises = []check{
 	{promise: "read memory, files or books of other processes", attacks: []string{"vm-readv", "pidfd-getfd", "kcmp", "file-handle"}},
 	{promise: "use raw sockets, or families that few need", control: privately, attacks: []string{"raw-socket", "families", "vsock"}},
 	{promise: "change settings of the whole machine", attacks: []string{"settings"}},
-	{promise: "make a device", attacks: []string{"device"}},
+	{promise: "make a device, or open one of the host's", attacks: []string{"device", "devices"}},
 }
