@@ -20,8 +20,8 @@ import (
 const copyMark = "/memfd:"
 
 // BecomeCopy makes this process, which is about to start the sandbox, such a copy, where that is needed and it is
-// none yet: the program begins anew. It returns if it need not.
-func (s *Spec) BecomeCopy(prepared *Prepared) error {
+// none yet: the program begins anew, with the descriptors that are handed in. It returns if it need not.
+func (s *Spec) BecomeCopy(prepared *Prepared, handed []*os.File) error {
 	if !s.needsCopy() {
 		return nil
 	}
@@ -34,6 +34,9 @@ func (s *Spec) BecomeCopy(prepared *Prepared) error {
 	}
 	defer program.Close()
 	prepared.Discard()
+	for _, f := range handed {
+		control(f, func(fd int) { unix.FcntlInt(uintptr(fd), unix.F_SETFD, 0) })
+	}
 	return fmt.Errorf("executing a copy of sbx: %w", syscall.Exec(pathOf(program), os.Args, os.Environ()))
 }
 

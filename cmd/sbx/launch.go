@@ -56,7 +56,7 @@ func (f *sandboxFlags) start(verb string, command []string, prepared *sandbox.Pr
 		return err
 	}
 	if !f.Detach {
-		if err := l.spec.BecomeCopy(prepared); err != nil {
+		if err := l.spec.BecomeCopy(prepared, l.handed); err != nil {
 			return err
 		}
 	}
@@ -369,7 +369,7 @@ func restart(name string, env []string, detach bool, visitor *sandbox.Visitor, p
 		l.spec.OwnTerminal(ownStreams)
 	}
 	if !detach {
-		if err := l.spec.BecomeCopy(prepared); err != nil {
+		if err := l.spec.BecomeCopy(prepared, l.handed); err != nil {
 			return err
 		}
 	}
