@@ -8,7 +8,7 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo SBX_TEST_AS=$(SBX_TEST_AS))
 export SBX_TEST_AS ?= sbx
 STAGE := /var/lib/$(SBX_TEST_AS)-test
 
-.PHONY: build install test test-unit test-e2e test-vm test-all bench demo lint clean
+.PHONY: build install test test-unit test-e2e test-vm test-all bench demo lint static race vulncheck clean
 
 build:
 	@mkdir -p bin
@@ -54,7 +54,7 @@ test-vm:
 	@$(GO) run ./tests/vm
 
 # Also the long scripts: many starts, many kills.
-test-all:
+test-all: static race
 	@$(GO) run ./tests/run -all
 
 bench:
@@ -76,6 +76,18 @@ demo:
 lint:
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo "gofmt these files"; exit 1; }
 	$(GO) vet ./...
+
+# Bugs that can be seen without running anything. Its findings are mended, none is silenced.
+static:
+	$(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.2 ./...
+
+# The host's side under the race detector, which takes cgo and a C compiler.
+race:
+	CGO_ENABLED=1 $(GO) test -race ./cmd/sbx-net ./profiles ./sandbox ./slirp ./state ./userns
+
+# Known vulnerabilities of what is linked in. The list comes from vuln.go.dev, so this is for whoever has a network.
+vulncheck:
+	$(GO) run golang.org/x/vuln/cmd/govulncheck@latest ./...
 
 clean:
 	rm -rf bin

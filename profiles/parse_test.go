@@ -85,15 +85,6 @@ func TestSeveralErrorsComeInOrder(t *testing.T) {
 	}
 }
 
-func hasKey[R any](keys []key[R], path string) bool {
-	for _, k := range keys {
-		if k.path() == path {
-			return true
-		}
-	}
-	return false
-}
-
 // parsed runs the parser of one key on a value.
 func parsed(key string, raw any) (string, error) {
 	src := &source{origin: Origin{File: "f"}, base: testBase}

@@ -10,7 +10,8 @@ type shellCmd struct {
 	Ref string `arg:"" optional:"" name:"image" help:"The image to open a shell in; the host's own root if none."`
 }
 
-// Run opens the user's shell. One with a name that exists is started again, or joined.
+// Run opens the user's shell. One with a name that exists is started again, or joined. A sandbox that run has made
+// is joined while it runs, and not started again: its command might be anything.
 //
 // Without a terminal it reads its commands from stdin, as shells do.
 func (c *shellCmd) Run(prepared *sandbox.Prepared) error {
@@ -31,6 +32,8 @@ func (c *shellCmd) Run(prepared *sandbox.Prepared) error {
 		return err
 	case !c.plain():
 		return &sandbox.UsageError{Problem: "the sandbox " + c.Name + " exists, and has the flags that it was made with", Hint: "sbx shell -n " + c.Name + " alone, or sbx rm " + c.Name + " first"}
+	case record.Status() == state.Exited && record.Verb != "shell":
+		return &sandbox.UsageError{Problem: "the sandbox " + c.Name + " was made by sbx " + record.Verb + ", and has ended: what starts again is its command, and no shell", Hint: "sbx start " + c.Name + " starts it; while it runs, sbx shell -n " + c.Name + " opens a shell in it"}
 	case record.Status() == state.Exited:
 		return restart(c.Name, nil, false, nil, prepared)
 	}

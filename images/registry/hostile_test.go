@@ -194,7 +194,9 @@ func TestHostileAnswers(t *testing.T) {
 		}},
 		{name: "redirect to a file", want: "not asking file:///etc/passwd", blob: status(307, "Location", "file:///etc/passwd")},
 		{name: "redirect to loopback", want: "not asking http://127.0.0.1:1", blob: status(307, "Location", "http://127.0.0.1:1/x")},
-		{name: "redirect in a circle", want: "redirected more than", blob: func(w http.ResponseWriter, r *http.Request, _ []byte) { http.Redirect(w, r, r.URL.Path, 307) }},
+		{name: "redirect in a circle", want: "redirected more than", blob: func(w http.ResponseWriter, r *http.Request, _ []byte) {
+			http.Redirect(w, r, r.URL.Path, http.StatusTemporaryRedirect)
+		}},
 		{name: "wrong size", want: "no more than", change: func(m *images.Manifest, _ *images.ConfigFile) { m.Layers[0].Size++ }},
 		{name: "other diff ids", want: "its configuration 2", change: func(_ *images.Manifest, c *images.ConfigFile) {
 			c.RootFS.DiffIDs = append(c.RootFS.DiffIDs, c.RootFS.DiffIDs[0])

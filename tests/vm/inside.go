@@ -20,7 +20,8 @@ import (
 // A port carries messages out of the guest.
 type port struct{ *json.Encoder }
 
-// work does the job on the second drive, as root in the guest, and waits to be switched off.
+// work does the job on the second drive, as root in the guest, and waits to be switched off. It returns errors
+// alone.
 func work() error {
 	f, err := os.OpenFile("/dev/virtio-ports/sbx", os.O_WRONLY, 0)
 	if err != nil {

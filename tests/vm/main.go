@@ -42,11 +42,8 @@ func main() {
 	inside := flag.Bool("inside", false, "this is the guest: do the job on the second drive")
 	flag.Parse()
 	if *inside {
-		if err := work(); err != nil {
-			fmt.Fprintln(os.Stderr, "vm:", err)
-			os.Exit(1)
-		}
-		return
+		fmt.Fprintln(os.Stderr, "vm:", work())
+		os.Exit(1)
 	}
 	status, err := testInGuest(o)
 	if err != nil {
