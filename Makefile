@@ -83,7 +83,7 @@ static:
 
 # The host's side under the race detector, which takes cgo and a C compiler.
 race:
-	CGO_ENABLED=1 $(GO) test -race ./cmd/sbx-net ./profiles ./sandbox ./slirp ./state ./userns
+	CGO_ENABLED=1 $(GO) test -race ./cmd/sbx-net ./profiles ./sandbox ./state ./userns
 
 # Known vulnerabilities of what is linked in. The list comes from vuln.go.dev, so this is for whoever has a network.
 vulncheck:
