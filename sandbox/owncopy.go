@@ -80,7 +80,7 @@ func copyOfSelf() (*os.File, error) {
 		return nil, err
 	}
 	if len(path) > longestCopied {
-		return nil, &UsageError{"the path of sbx itself is longer than 249 bytes, and a sandbox without Landlock's rules for files takes a copy of it",
+		return nil, &UsageError{fmt.Sprintf("the path of sbx itself is longer than %d bytes, and a sandbox without Landlock's rules for files takes a copy of it", longestCopied),
 			"install sbx at a shorter one"}
 	}
 	own, err := os.Open("/proc/self/exe")
@@ -109,6 +109,10 @@ func programInMemory(name string) (*os.File, error) {
 	fd, err := unix.MemfdCreate(name, flags|unix.MFD_EXEC)
 	if err == unix.EINVAL {
 		fd, err = unix.MemfdCreate(name, flags)
+	}
+	if err == unix.EACCES { // sysctl vm.memfd_noexec
+		return nil, &UsageError{"a sandbox without Landlock's rules for files takes a copy of sbx in memory, and this machine executes none",
+			"as root: sysctl -w vm.memfd_noexec=1"}
 	}
 	if err != nil {
 		return nil, err
