@@ -2,9 +2,9 @@ package sandbox
 
 import (
 	"bytes"
-	"crypto/rand"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -259,7 +259,7 @@ func (m *mover) prepare(root *os.File, path string) error {
 	return nil
 }
 
-// openIn opens a folder by the path that it has below a root.
+// openInRoot opens a folder by the path that it has below a root.
 func openInRoot(root *os.File, path string) (*os.File, error) {
 	fd, err := unix.Openat2(int(root.Fd()), path, &unix.OpenHow{
 		Flags: unix.O_RDONLY | unix.O_DIRECTORY | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS,
@@ -333,7 +333,7 @@ func lift(parent *os.File, name string) error {
 	if err := unix.Fstat(int(old.Fd()), &st); err != nil {
 		return err
 	}
-	passing := ".sbx-moving-" + rand.Text()[:10]
+	passing := fmt.Sprintf(".sbx-moving-%016x", rand.Uint64())
 	made, err := makeLike(parent, passing)
 	if err != nil {
 		return err
