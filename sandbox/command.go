@@ -2,6 +2,7 @@ package sandbox
 
 import (
 	"fmt"
+	"maps"
 	"path"
 	"path/filepath"
 	"slices"
@@ -55,28 +56,32 @@ func resolveCommand(s *Spec, r *Request, home string, folders, variables []strin
 		}
 	}
 	name := nameInside(s.IDs.UID, r.Account)
-	s.Env = profiles.BuildEnv(profiles.EnvInput{
-		Caller: r.Environ,
-		Base: map[string]string{
-			"HOME": home, "USER": name, "LOGNAME": name, "SHELL": r.Account.Shell,
-			"PATH": strings.Join(folders, ":"), "SBX": "1",
-		},
-		Pass:  append(variables, r.Loaded.Profile.Env.Pass.Values()...),
-		Set:   s.withServices(r.Loaded.Profile.Env.SetValues()),
-		Flags: r.EnvFlags,
-	})
-	s.Env = overlay(s.Env, activation(environment(r.Environ), len(s.Descriptors)))
-	env := environment(s.Env)
-	for name := range env {
-		s.EnvNames = append(s.EnvNames, name)
-	}
-	slices.Sort(s.EnvNames)
+	env := s.buildEnv(r, map[string]string{
+		"HOME": home, "USER": name, "LOGNAME": name, "SHELL": r.Account.Shell,
+		"PATH": strings.Join(folders, ":"), "SBX": "1",
+	}, variables)
 	if r.Shell {
 		s.Command = []string{r.Account.Shell}
 	}
 	if len(s.Command) > 0 {
 		s.Attempts = attempts(s.Command[0], env["PATH"])
 	}
+}
+
+// buildEnv makes the environment of base, of the caller's variables that may pass, pass among them, and of what
+// profiles and flags set.
+func (s *Spec) buildEnv(r *Request, base map[string]string, pass []string) map[string]string {
+	s.Env = profiles.BuildEnv(profiles.EnvInput{
+		Caller: r.Environ,
+		Base:   base,
+		Pass:   append(pass, r.Loaded.Profile.Env.Pass.Values()...),
+		Set:    s.withServices(r.Loaded.Profile.Env.SetValues()),
+		Flags:  r.EnvFlags,
+	})
+	s.Env = overlay(s.Env, activation(environment(r.Environ), len(s.Descriptors)))
+	env := environment(s.Env)
+	s.EnvNames = slices.Sorted(maps.Keys(env))
+	return env
 }
 
 // attempts are the paths of a command, in the order in which execvp(3) tries them.

@@ -88,7 +88,7 @@ func specOf(folder *state.Folder) (*Spec, error) {
 func MadeOn(store *state.Store) (manifests []string) {
 	list, _, _ := store.List()
 	for _, r := range list {
-		spec, err := readSpec(filepath.Join(filepath.Dir(store.Upper(r.Name)), specFile))
+		spec, err := readSpec(filepath.Join(store.Folder(r.Name), specFile))
 		if r.Kept && err == nil && spec.Image != nil && spec.Image.Manifest != "" {
 			manifests = append(manifests, spec.Image.Manifest)
 		}

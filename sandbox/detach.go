@@ -57,7 +57,11 @@ func (e *SupervisorFailedError) Error() string { return "the supervisor could no
 // payload runs. What it has to say until then goes to the caller's stderr. It takes over the folder,
 // whose lock the caller holds. more is what is handed in. A visitor, if not nil, sees all that the payload writes.
 func Detach(s *Spec, store *state.Store, folder *state.Folder, record *state.Record, more []*os.File, visitor *Visitor) error {
-	text, err := json.Marshal(bundle{s, s.Env, s.Clocks, s.Streams, rights(s.Descriptors), s.Window, s.Harden.Filter, s.Cgroup.Facts, s.Egress.rules, s.Egress.proxies, record, store, folder.Name(), visitor != nil})
+	text, err := json.Marshal(bundle{
+		Spec: s, Env: s.Env, Clocks: s.Clocks, Streams: s.Streams, Rights: rights(s.Descriptors), Window: s.Window,
+		Filter: s.Harden.Filter, Facts: s.Cgroup.Facts, Rules: s.Egress.rules, Proxies: s.Egress.proxies,
+		Record: record, Store: store, Name: folder.Name(), Visited: visitor != nil,
+	})
 	if err != nil {
 		return fmt.Errorf("handing the spec to a supervisor: %w", err)
 	}

@@ -176,16 +176,7 @@ func (b *base) command(s *Spec, r *Request, home string, line []string) {
 	for key, value := range map[string]string{"HOME": home, "USER": name, "LOGNAME": name, "SHELL": shell, "SBX": b.name} {
 		env[key] = value
 	}
-	s.Env = profiles.BuildEnv(profiles.EnvInput{
-		Caller: r.Environ, Base: env, Pass: r.Loaded.Profile.Env.Pass.Values(),
-		Set: s.withServices(r.Loaded.Profile.Env.SetValues()), Flags: r.EnvFlags,
-	})
-	s.Env = overlay(s.Env, activation(environment(r.Environ), len(s.Descriptors)))
-	all := environment(s.Env)
-	for name := range all {
-		s.EnvNames = append(s.EnvNames, name)
-	}
-	slices.Sort(s.EnvNames)
+	env = s.buildEnv(r, env, nil)
 	if r.Shell {
 		s.Command = []string{shell}
 		s.Attempts = slices.Compact([]string{shell, "/bin/bash", "/bin/sh"})
@@ -197,6 +188,6 @@ func (b *base) command(s *Spec, r *Request, home string, line []string) {
 	}
 	s.Command = append(slices.Clone(b.config.Entrypoint), rest...)
 	if len(s.Command) > 0 {
-		s.Attempts = attempts(s.Command[0], all["PATH"])
+		s.Attempts = attempts(s.Command[0], env["PATH"])
 	}
 }

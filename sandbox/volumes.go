@@ -147,7 +147,7 @@ func volumeUsers(sandboxes *state.Store) map[string][]string {
 	users := map[string][]string{}
 	list, _, _ := sandboxes.List()
 	for _, r := range list {
-		spec, err := readSpec(filepath.Join(filepath.Dir(sandboxes.Upper(r.Name)), specFile))
+		spec, err := readSpec(filepath.Join(sandboxes.Folder(r.Name), specFile))
 		if err != nil {
 			continue
 		}
