@@ -10,9 +10,8 @@
 // Limits are set on both. Those on DIR hold whatever is written inside, and in a scope they are properties of the unit,
 // so that systemd keeps them. Those on the leaf are what programs inside read.
 //
-// Create makes a group for a process, at the barrier of its start. State is all that a record needs to Open it again.
-// After that everything is a file of the group: no bus is needed, and Freeze, Thaw, Kill and Stats work from any process
-// of the user's. Close removes what is left, once all processes are gone.
+// Create makes a group for a process, at the barrier of its start. After that everything is a file of the group: no bus
+// is needed for Freeze, Thaw, Kill and Stats. Close removes what is left, once all processes are gone.
 //
 // Not in scope: which limits a profile may ask for, what to say of a limit that cannot be enforced, and cgroup v1.
 package cgroup
@@ -36,28 +35,8 @@ const leafName = "inside"
 type Group struct {
 	// Dir is its folder, and Unit the name of the scope that systemd made of it, if it did.
 	Dir, Unit string
-	// lock says that the group is in use, to those who clean up after the killed. nil for a scope, and for a group that
-	// was opened again.
+	// lock says that the group is in use, to those who clean up after the killed. nil for a scope.
 	lock *os.File
-}
-
-// State is what a record keeps of a group.
-type State struct {
-	Dir  string `json:"dir"`
-	Unit string `json:"unit,omitempty"`
-}
-
-// State tells what Open needs.
-func (g *Group) State() State { return State{g.Dir, g.Unit} }
-
-// Open takes up the group of a sandbox that another process started. Whether it still is that sandbox's is for the caller
-// to know: the names are never used twice, but a folder may be gone (fs.ErrNotExist).
-func Open(s State) (*Group, error) {
-	g := &Group{Dir: s.Dir, Unit: s.Unit}
-	if _, err := os.Stat(g.leaf()); err != nil {
-		return nil, fmt.Errorf("opening the sandbox's cgroup: %w", err)
-	}
-	return g, nil
 }
 
 func (g *Group) leaf() string { return filepath.Join(g.Dir, leafName) }

@@ -134,12 +134,6 @@ func TestWriteMakesNothing(t *testing.T) {
 	}
 }
 
-func TestOpenOfWhatIsGone(t *testing.T) {
-	if _, err := Open(State{Dir: "/sys/fs/cgroup/sbx-no-such"}); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("error %v", err)
-	}
-}
-
 func TestNamesDiffer(t *testing.T) {
 	seen := map[string]bool{}
 	for range 1000 {

@@ -49,10 +49,10 @@ func check(t *testing.T, p Policy, arch Arch, filter []unix.SockFilter, c call) 
 	t.Helper()
 	got, err := interpret(filter, c)
 	if err != nil {
-		t.Fatalf("%s %+v: %v\n%s", arch, c, err, Disassemble(filter))
+		t.Fatalf("%s %+v: %v\n%s", arch, c, err, disassemble(filter))
 	}
 	if want := expected(p, arch, ENOSYS, c); got.verdict != want.verdict() {
-		t.Fatalf("%s %+v: %s, want %s\n%+v\n%s", arch, c, answer(got.verdict), answer(want.verdict()), p, Disassemble(filter))
+		t.Fatalf("%s %+v: %s, want %s\n%+v\n%s", arch, c, answer(got.verdict), answer(want.verdict()), p, disassemble(filter))
 	}
 }
 
@@ -198,7 +198,7 @@ func TestGolden(t *testing.T) {
 
 func golden(t *testing.T, p Policy, arch Arch) {
 	name := filepath.Join("testdata", p.Name+"_"+string(arch)+".txt")
-	got := Disassemble(mustCompile(t, p, arch))
+	got := disassemble(mustCompile(t, p, arch))
 	if *update {
 		if err := os.WriteFile(name, []byte(got), 0o644); err != nil {
 			t.Fatal(err)
@@ -279,7 +279,7 @@ func TestLongJumps(t *testing.T) {
 	for _, arch := range bothArchs {
 		p := bigPolicy()
 		filter := mustCompile(t, p, arch)
-		if !strings.Contains(Disassemble(filter), "  ja  ") {
+		if !strings.Contains(disassemble(filter), "  ja  ") {
 			t.Fatalf("%s: no long jump in %d instructions", arch, len(filter))
 		}
 		a, _ := abiOf(arch)
@@ -332,7 +332,7 @@ func TestCompileRefuses(t *testing.T) {
 // A name that only the other architecture has is no error: there is nothing to refuse here.
 func TestCallOfOtherArchitecture(t *testing.T) {
 	p := Policy{Name: "x", Rules: []Rule{{Action: EPERM, Syscalls: []string{"open", "openat"}}}}
-	if text := Disassemble(mustCompile(t, p, ARM64)); !strings.Contains(text, "56 openat") {
+	if text := disassemble(mustCompile(t, p, ARM64)); !strings.Contains(text, "56 openat") {
 		t.Error(text)
 	}
 }

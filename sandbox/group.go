@@ -72,8 +72,7 @@ func (r *Running) groupState() *state.Cgroup {
 	if r.group == nil {
 		return nil
 	}
-	s := r.group.State()
-	return &state.Cgroup{Dir: s.Dir, Unit: s.Unit}
+	return &state.Cgroup{Dir: r.group.Dir, Unit: r.group.Unit}
 }
 
 // closeGroup removes the cgroup, with all that may be left in it.

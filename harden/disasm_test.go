@@ -8,9 +8,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Disassemble is the program as text, one instruction a line, for people who want to see what a sandbox
-// really loads. Numbers that are compared with the call's number carry its name.
-func Disassemble(filter []unix.SockFilter) string {
+// disassemble is the program as text, one instruction a line, for golden files. Numbers that are compared with the call's number
+// carry its name.
+func disassemble(filter []unix.SockFilter) string {
 	var text strings.Builder
 	known := make([]knowledge, len(filter)+1)
 	for pc, in := range filter {
