@@ -3,10 +3,13 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // changeOwnProgram waits for a process that executes sbx itself, which an interpreter /proc/self/exe makes of a command,
@@ -20,8 +23,11 @@ func changeOwnProgram(string) (string, error) {
 			if err != nil || filepath.Base(to) != "sbx" || strings.HasPrefix(to, "/memfd:") {
 				continue
 			}
-			if err := os.Chmod(file, 0o757); err == nil {
+			switch err := os.Chmod(file, 0o757); {
+			case err == nil:
 				return "changed the mode of " + to, nil
+			case errors.Is(err, fs.ErrNotExist), errors.Is(err, unix.ESRCH): // it has ended: the next one
+				continue
 			}
 			if f, err := os.OpenFile(file, os.O_WRONLY, 0); err == nil {
 				f.Close()
