@@ -366,13 +366,15 @@ type network struct {
 }
 
 // begin starts what needs nothing of the sandbox yet.
-func (n *network) begin(s *Spec) (err error) {
+func (n *network) begin(s *Spec, prepared *Prepared) (err error) {
 	n.over = make(chan struct{})
 	if n.ports, err = slirp.OpenPorts(s.Ports); err != nil {
 		return err
 	}
 	if s.Network == profiles.NetBuiltin {
-		n.builtin, err = slirp.StartBuiltin(s.NetProgram)
+		if n.builtin = prepared.takeNetwork(); n.builtin == nil {
+			n.builtin, err = slirp.StartBuiltin(s.NetProgram)
+		}
 	}
 	if err != nil {
 		n.ports.Close()

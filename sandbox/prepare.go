@@ -5,6 +5,7 @@ import (
 
 	"sbx/fuseoverlay"
 	"sbx/profiles"
+	"sbx/slirp"
 	"sbx/userns"
 )
 
@@ -12,6 +13,7 @@ import (
 type Prepared struct {
 	first   *userns.Prepared
 	signals *caller
+	network chan *slirp.Builtin // gives an sbx-net that is started, or nil; nil: none is
 }
 
 // Prepare begins to make the usual sandbox, without a network, and to catch signals, while the caller still
@@ -60,6 +62,29 @@ func likelyOnImage(usual *Spec) (userns.Beginning, error) {
 	return userns.Beginning{Steps: beginning(usual, first, 0), Maps: usual.IDs.Maps}, nil
 }
 
+// PrepareNetwork begins to start sbx-net, for a sandbox that will want it, as it looks. Where it does not start,
+// who really wants one tries again, and is told why.
+func (p *Prepared) PrepareNetwork() {
+	p.network = make(chan *slirp.Builtin, 1)
+	go func() {
+		var started *slirp.Builtin
+		if path, err := besideSbx("sbx-net"); err == nil {
+			started, _ = slirp.StartBuiltin(path)
+		}
+		p.network <- started
+	}()
+}
+
+// takeNetwork hands over the sbx-net that is started already; nil where none is.
+func (p *Prepared) takeNetwork() *slirp.Builtin {
+	if p == nil || p.network == nil {
+		return nil
+	}
+	started := <-p.network
+	p.network = nil
+	return started
+}
+
 // takeSignals hands over what the caller sends, once it is caught.
 func (p *Prepared) takeSignals() *caller {
 	taken := p.signals
@@ -75,6 +100,7 @@ func (p *Prepared) Discard() {
 		return
 	}
 	p.first.Discard()
+	p.takeNetwork().End()
 	if p.signals != nil {
 		<-p.signals.ready
 		signal.Stop(p.signals.caught)

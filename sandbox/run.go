@@ -25,6 +25,7 @@ type Running struct {
 	Level Level
 
 	spec     *Spec
+	prepared *Prepared
 	process  *userns.Process
 	before   snapshot
 	terminal *terminal
@@ -152,6 +153,7 @@ func start(s *Spec, streams Streams, prepared *Prepared, notify func(string), in
 	r.signals = prepared.takeSignals() // the payload must not miss one
 	inputs = handedInputs(streams.More, inputs)
 	options := userns.Options{Stdin: streams.Stdin, Stdout: streams.Stdout, Stderr: streams.Stderr, Inputs: inputs, Join: join, Prepared: prepared.first}
+	r.prepared = prepared
 	process, err := r.launch(options, maker)
 	var noGroup *groupError
 	if errors.As(err, &noGroup) && s.Cgroup.Optional {
@@ -200,7 +202,7 @@ func start(s *Spec, streams Streams, prepared *Prepared, notify func(string), in
 
 // launch starts the processes, and the cgroup with them.
 func (r *Running) launch(options userns.Options, maker *cgroup.Maker) (*userns.Process, error) {
-	if err := r.network.begin(r.spec); err != nil {
+	if err := r.network.begin(r.spec, r.prepared); err != nil {
 		maker.Discard()
 		return nil, err
 	}

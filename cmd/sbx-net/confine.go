@@ -45,11 +45,7 @@ func ownPolicy() harden.Policy {
 
 // confine gives up files, other programs, tracing, and all system calls but ownPolicy's, in every thread.
 // Landlock is left out where the kernel has none, as for payloads: the filter opens no file either.
-func confine() error {
-	filter, err := harden.Compile(ownPolicy(), harden.HostArch())
-	if err != nil {
-		return err
-	}
+func confine(filter []unix.SockFilter) error {
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
 		return fmt.Errorf("hiding its memory: %w", err)
 	}

@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"sbx/harden"
 	"sbx/slirp"
 )
 
@@ -41,6 +42,11 @@ func main() {
 
 // run serves the sandbox until the supervisor says that it is over, or is gone.
 func run(supervisor *control) error {
+	warmUp()
+	filter, err := harden.Compile(ownPolicy(), harden.HostArch())
+	if err != nil {
+		return err
+	}
 	setup, device, err := supervisor.setup()
 	if err != nil {
 		return fmt.Errorf("reading what is to be done: %w", err)
@@ -59,8 +65,7 @@ func run(supervisor *control) error {
 		servers.byName = proxies.names
 	}
 	g := &gateway{policy: rules, resolver: servers, upstream: proxies, slots: make(chan struct{}, maxConnections), flows: make(chan struct{}, maxFlows)}
-	warmUp()
-	if err := confine(); err != nil {
+	if err := confine(filter); err != nil {
 		return fmt.Errorf("giving up what is not needed: %w", err)
 	}
 	if err := g.serve(device); err != nil {

@@ -102,9 +102,26 @@ func run(args []string) int {
 // parse the command line and the profiles, where the verb is one that will want it; else it is nil.
 func prepare(args []string) *sandbox.Prepared {
 	if len(args) > 0 && (args[0] == "run" || args[0] == "shell") {
-		return sandbox.Prepare(ownStreams, wantsImage(args))
+		prepared := sandbox.Prepare(ownStreams, wantsImage(args))
+		if wantsBuiltin(args) {
+			prepared.PrepareNetwork()
+		}
+		return prepared
 	}
 	return nil
+}
+
+// wantsBuiltin guesses whether the built-in network is wanted: where it is asked for, and with an allowlist.
+func wantsBuiltin(args []string) bool {
+	for i, arg := range args {
+		switch {
+		case arg == "--":
+			return false
+		case arg == "--ask", strings.HasPrefix(arg, "--allow"), arg == "--net=builtin", arg == "builtin" && args[i-1] == "--net":
+			return true
+		}
+	}
+	return false
 }
 
 // wantsImage guesses from an unparsed command line whether it is about an image. A wrong guess costs time alone.
