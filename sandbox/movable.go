@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -61,6 +63,8 @@ type mover struct {
 	spec     *Spec
 	mounts   string // the sandbox's mount namespace, as /proc names it
 	listener *os.File
+	looking  sync.Mutex  // held while a call is looked at
+	ending   atomic.Bool // what is begun is taken back
 }
 
 // newMover is nil where nothing is captured.
@@ -100,6 +104,17 @@ func (m *mover) begin(listener *os.File) {
 	}()
 }
 
+// end returns when nothing is moved any more, once the sandbox has ended. Who has called is gone by then, so a folder
+// that is half moved is put together again: what is held for review would show the halves.
+func (m *mover) end() {
+	if m == nil {
+		return
+	}
+	m.ending.Store(true)
+	m.looking.Lock()
+	m.looking.Unlock()
+}
+
 // notification is struct seccomp_notif of seccomp_unotify(2).
 type notification struct {
 	id    uint64
@@ -132,7 +147,9 @@ func (m *mover) next() bool {
 	if err := m.control(unix.SECCOMP_IOCTL_NOTIF_RECV, unsafe.Pointer(&n)); err != 0 {
 		return err == unix.EINTR || err == unix.ENOENT // who has called was interrupted
 	}
+	m.looking.Lock()
 	m.look(&n)
+	m.looking.Unlock()
 	r := response{id: n.id, flags: unix.SECCOMP_USER_NOTIF_FLAG_CONTINUE}
 	m.control(unix.SECCOMP_IOCTL_NOTIF_SEND, unsafe.Pointer(&r))
 	return true
@@ -253,7 +270,7 @@ func (m *mover) prepare(root *os.File, path string) error {
 		top.Close()
 		rel, err := filepath.Rel(c.Folder, filepath.Join(where, name))
 		if err == nil && same && c.comesFromBelow(rel) {
-			return lift(parent, name)
+			return m.lift(parent, name)
 		}
 	}
 	return nil
@@ -318,8 +335,8 @@ var liftedTree = bounds{entries: 500_000, bytes: 1 << 40}
 const liftedDepth = 200
 
 // lift makes a folder one of the upper layer. A supervisor that is killed meanwhile leaves a part of it under another
-// name, in the sandbox alone, which ends with it.
-func lift(parent *os.File, name string) error {
+// name: in what is held for review, that is seen there.
+func (m *mover) lift(parent *os.File, name string) error {
 	old, err := openBelow(parent, name, unix.O_RDONLY|unix.O_DIRECTORY)
 	if err != nil {
 		return err
@@ -340,7 +357,7 @@ func lift(parent *os.File, name string) error {
 	}
 	defer made.Close()
 	for range 3 { // others may put something into it meanwhile
-		if err = moveAll(old, made); err != nil {
+		if err = moveAll(old, made, &m.ending); err != nil {
 			break
 		}
 		if err = unix.Unlinkat(int(parent.Fd()), name, unix.AT_REMOVEDIR); err != unix.ENOTEMPTY {
@@ -348,7 +365,7 @@ func lift(parent *os.File, name string) error {
 		}
 	}
 	if err != nil {
-		return errors.Join(err, moveAll(made, old), unix.Unlinkat(int(parent.Fd()), passing, unix.AT_REMOVEDIR))
+		return errors.Join(err, moveAll(made, old, new(atomic.Bool)), like(old, &st), unix.Unlinkat(int(parent.Fd()), passing, unix.AT_REMOVEDIR))
 	}
 	err = finishLike(made, old, &st)
 	return errors.Join(err, unix.Renameat2(int(parent.Fd()), passing, int(parent.Fd()), name, unix.RENAME_NOREPLACE))
@@ -401,9 +418,9 @@ func finishLike(made, old *os.File, st *unix.Stat_t) error {
 	return like(made, st)
 }
 
-// moveAll moves what is in a folder into another one, folder by folder and file by file. Nothing that is mounted on
-// is moved.
-func moveAll(from, to *os.File) error {
+// moveAll moves what is in a folder into another one, folder by folder and file by file, until told to stop. Nothing
+// that is mounted on is moved.
+func moveAll(from, to *os.File, stop *atomic.Bool) error {
 	again, err := openBelow(from, ".", unix.O_RDONLY|unix.O_DIRECTORY)
 	if err != nil {
 		return err
@@ -411,6 +428,8 @@ func moveAll(from, to *os.File) error {
 	defer again.Close()
 	return eachEntry(again, func(name string, st *unix.Stat_t) error {
 		switch {
+		case stop.Load():
+			return wrap(unix.ECANCELED, "moving", name)
 		case !sameMount(from, "", from, name):
 			return wrap(unix.EBUSY, "moving", name)
 		case st.Mode&unix.S_IFMT != unix.S_IFDIR:
@@ -426,10 +445,8 @@ func moveAll(from, to *os.File) error {
 			return err
 		}
 		defer made.Close()
-		if err := moveAll(sub, made); err != nil {
-			return err
-		}
-		if err := finishLike(made, sub, st); err != nil {
+		// Where it fails half way, this one tells still what the other was like, to who moves all back.
+		if err := errors.Join(moveAll(sub, made, stop), finishLike(made, sub, st)); err != nil {
 			return err
 		}
 		return wrap(unix.Unlinkat(int(from.Fd()), name, unix.AT_REMOVEDIR), "removing", name)

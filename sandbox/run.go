@@ -291,6 +291,7 @@ func (r *Running) Wait() (Result, error) {
 
 // endUpper removes what the sandbox changed, once nobody writes to it any more.
 func (r *Running) endUpper() error {
+	r.mover.end()
 	r.fuse.end()
 	closeAll(r.volumes)
 	return errors.Join(r.caches.end(), r.upper.end())
