@@ -139,11 +139,34 @@ func cutLastAt(s string) (user, host string, ok bool) {
 
 // withoutCredentials is a URL that may be told to the payload.
 func withoutCredentials(address string) string {
-	if u, err := url.Parse(address); err == nil && u.User != nil {
-		u.User = nil
-		return u.String()
+	u, err := url.Parse(address)
+	if err != nil { // a password that would have to be escaped, mostly
+		scheme, rest, _ := strings.Cut(address, "://")
+		_, host, there := cutLastAt(rest)
+		if there {
+			return scheme + "://" + host
+		}
+		return address
 	}
-	return address
+	if u.User == nil {
+		return address
+	}
+	u.User = nil
+	return u.String()
+}
+
+// listWithoutCredentials is withoutCredentials for a list as go has it: URLs with commas, bars or spaces between them.
+func listWithoutCredentials(list string) string {
+	var told strings.Builder
+	for list != "" {
+		end := strings.IndexAny(list, ",| ")
+		if end < 0 {
+			return told.String() + withoutCredentials(list)
+		}
+		told.WriteString(withoutCredentials(list[:end]) + list[end:end+1])
+		list = list[end+1:]
+	}
+	return told.String()
 }
 
 // npm: the registry, and those of scopes; npmrc(5). The environment comes first, then the project's file.
@@ -203,7 +226,7 @@ func (f *finder) golang() (found []endpoint, err error) {
 			own[name] = value
 		}
 		if own[name] != "" {
-			f.set[name] = withoutCredentials(own[name])
+			f.set[name] = listWithoutCredentials(own[name])
 		}
 	}
 	if own["GOPROXY"] == "" || own["GOSUMDB"] == "" {
@@ -221,7 +244,7 @@ func (f *finder) golang() (found []endpoint, err error) {
 	}
 	for _, proxy := range strings.FieldsFunc(own["GOPROXY"], func(r rune) bool { return r == ',' || r == '|' }) {
 		if strings.Contains(proxy, "://") {
-			f.set["GOPROXY"] = own["GOPROXY"]
+			f.set["GOPROXY"] = listWithoutCredentials(own["GOPROXY"])
 			found = append(found, endpoint{address: proxy})
 		}
 	}

@@ -85,3 +85,27 @@ func TestServices(t *testing.T) {
 		}
 	}
 }
+
+// A tool inside is told the addresses that it is to use, and never the names and passwords in them.
+func TestServicesWithoutCredentials(t *testing.T) {
+	for _, c := range []struct{ service, variable, value, want string }{
+		{"go", "GOPROXY", "https://u:secret@a.test/x", "https://a.test/x"},
+		{"go", "GOPROXY", "https://u:secret@a.test|https://v:secret@b.test,direct", "https://a.test|https://b.test,direct"},
+		{"go", "GOPROXY", "https://b.test,https://u:secret%zz@a.test/x", "https://b.test,https://a.test/x"},
+		{"go", "GOSUMDB", "sum.test+key https://u:secret@sum.test", "sum.test+key https://sum.test"},
+		{"npm", "npm_config_registry", "https://u:secret@a.test/", "https://a.test/"},
+		{"pip", "PIP_INDEX_URL", "https://u:secret@a.test/x", "https://a.test/x"},
+	} {
+		environ := map[string]string{"GOPROXY": "https://u:secret@go.test", "GOSUMDB": "off"}
+		environ[c.variable] = c.value
+		f, _, err := find(t, c.service, environ, nil, "")
+		if err != nil || f.set[c.variable] != c.want {
+			t.Errorf("%s=%s: %q, want %q (%v)", c.variable, c.value, f.set[c.variable], c.want, err)
+		}
+		for name, value := range f.set {
+			if strings.Contains(value, "secret") {
+				t.Errorf("%s=%s: the payload has %s=%s", c.variable, c.value, name, value)
+			}
+		}
+	}
+}
