@@ -119,7 +119,7 @@ func (j *journal) forward() error {
 	for i := range j.plan.Ops {
 		o := &j.plan.Ops[i]
 		s, err := at.of(o)
-		if missing(err) && (o.Do == opRemove || o.Do == opRmdir) {
+		if gone(err) && (o.Do == opRemove || o.Do == opRmdir) {
 			continue // gone with its folder, by our own hand
 		}
 		if err == nil {
@@ -526,7 +526,7 @@ func (j *journal) agreeToNow(ours func(i int, o *op, now *node) bool) ([]*node, 
 		if err == nil {
 			now[i], err = s.lookup()
 		}
-		if err != nil && !missing(err) {
+		if err != nil && !gone(err) {
 			return nil, err
 		}
 		if agreed[o.Folder] == nil {

@@ -210,3 +210,25 @@ func TestRecordKeepsNoNewFiles(t *testing.T) {
 		}
 	})
 }
+
+// A link in place of a folder is applied, undone and applied again, whatever the folder held.
+func TestLinkInPlaceOfAFolder(t *testing.T) {
+	both(t, func(t *testing.T, driver string) {
+		p := newProject(t, driver, "mkdir -p d/e/f; echo a >d/a; echo b >d/e/b; echo c >d/e/f/c")
+		before := p.hash()
+		p.sandbox("mv d moved; ln -s moved d")
+		p.must(p.apply(nil))
+		after := p.hash()
+		if got := p.sh(p.dir, "readlink d; cat d/e/f/c"); got != "moved\nc\n" {
+			t.Fatalf("applied: %s", got)
+		}
+		p.must(p.undo())
+		if got := p.hash(); got != before {
+			t.Fatalf("undone:\n%s\nwant\n%s", got, before)
+		}
+		p.must(p.undo())
+		if got := p.hash(); got != after {
+			t.Fatalf("done again:\n%s\nwant\n%s", got, after)
+		}
+	})
+}

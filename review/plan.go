@@ -1,13 +1,10 @@
 package review
 
 import (
-	"errors"
 	"fmt"
 	"path"
 	"slices"
 	"strings"
-
-	"golang.org/x/sys/unix"
 )
 
 // What an operation does to one path of the host.
@@ -226,9 +223,6 @@ func (p *planner) above(c *Change, dir string) error {
 	}
 	n, err := c.held.host.lookup(dir)
 	switch {
-	case errors.Is(err, unix.ELOOP):
-		p.conflict(c, "the host has a link in its path")
-		return nil
 	case err != nil:
 		return err
 	case n != nil && n.folder():

@@ -199,6 +199,9 @@ func refused(err error) bool { return errors.Is(err, unix.EACCES) || errors.Is(e
 // missing tells that there is nothing at a path, be it that what was a folder above it is none now.
 func missing(err error) bool { return errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) }
 
+// gone is missing where a link may have taken the place of a folder above: it is followed nowhere.
+func gone(err error) bool { return missing(err) || errors.Is(err, unix.ELOOP) }
+
 // point opens a path without opening what is there.
 func (t *tree) point(rel string) (*os.File, error) {
 	f, err := t.openOwn(rel, unix.O_PATH, 0)
@@ -233,7 +236,7 @@ func (t *tree) mountedOn(rel string) bool {
 // lookup is stat where there may be nothing, which is nil.
 func (t *tree) lookup(rel string) (*node, error) {
 	n, err := t.stat(rel)
-	if missing(err) {
+	if gone(err) {
 		return nil, nil
 	}
 	if err != nil {
