@@ -216,6 +216,7 @@ func (s *Spec) resolveEgress(p *profiles.Network, f *finder, ask bool) error {
 		s.Egress.rules = append(s.Egress.rules, r)
 		s.Egress.Allow = append(s.Egress.Allow, rule.String())
 	}
+	s.Level.Warnings = append(s.Level.Warnings, f.told...)
 	return nil
 }
 

@@ -31,6 +31,8 @@ type endpoint struct {
 	address string // a URL, or git's USER@HOST:PATH
 	// project says that a file of the project named it. Such a host may not be private.
 	project bool
+	// file is that file, where it comes with the repository: whoever wrote that chose the host.
+	file string
 }
 
 // services are the tools, by their names without the @.
@@ -71,6 +73,8 @@ type finder struct {
 	ask     func(command ...string) (string, error)
 	// set are the variables that give the tool inside the addresses that it would not find there.
 	set map[string]string
+	// told are the hosts that files of the repository have tools reach.
+	told []string
 }
 
 // resolveService turns a service name into rules.
@@ -88,12 +92,25 @@ func (f *finder) resolveService(rule profiles.Rule) (rules []slirp.Rule, err err
 		r, ok := e.rule()
 		if ok && !slices.Contains(rules, r) {
 			rules = append(rules, r)
+			f.tell(rule, e, endpoints)
 		}
 	}
 	if len(rules) == 0 {
 		return nil, &ServiceError{rule.Service, fmt.Errorf("its configuration names none")}
 	}
 	return rules, nil
+}
+
+// tell notes a host that a file of the repository names, and nothing of the user's own does.
+func (f *finder) tell(rule profiles.Rule, e endpoint, all []endpoint) {
+	r, _ := e.rule()
+	if e.file == "" || slices.ContainsFunc(all, func(o endpoint) bool {
+		own, ok := o.rule()
+		return ok && !o.project && own.Name == r.Name && own.Port == r.Port
+	}) {
+		return
+	}
+	f.told = append(f.told, fmt.Sprintf("%s reaches %s, since the project's %s says so", rule, ruleWords(r), e.file))
 }
 
 // portOf are the ports of what URLs begin with.
@@ -173,13 +190,13 @@ func listWithoutCredentials(list string) string {
 func (f *finder) npm() (found []endpoint, err error) {
 	registry := endpoint{address: f.variable("npm_config_registry", "NPM_CONFIG_REGISTRY")}
 	userFile := cmp.Or(f.variable("npm_config_userconfig", "NPM_CONFIG_USERCONFIG"), filepath.Join(f.home, ".npmrc"))
-	for _, file := range []endpoint{{f.inProject(".npmrc"), true}, {userFile, false}} {
+	for _, file := range []endpoint{{f.inProject(".npmrc"), true, ".npmrc"}, {address: userFile}} {
 		for key, value := range settings(file.address) {
 			switch {
 			case key == "registry" && registry.address == "":
-				registry = endpoint{value, file.project}
+				registry = endpoint{value, file.project, file.file}
 			case strings.HasPrefix(key, "@") && strings.HasSuffix(key, ":registry"):
-				found = append(found, endpoint{value, file.project})
+				found = append(found, endpoint{value, file.project, file.file})
 				f.give("npm_config_"+key, found[len(found)-1])
 			}
 		}
@@ -319,13 +336,13 @@ func (f *finder) pip() (found []endpoint, err error) {
 func (f *finder) cargo() (found []endpoint, err error) {
 	home := cmp.Or(f.variable("CARGO_HOME"), filepath.Join(f.home, ".cargo"))
 	replaced := false
-	for _, file := range []endpoint{{f.inProject(".cargo/config.toml"), true}, {filepath.Join(home, "config.toml"), false}, {filepath.Join(home, "config"), false}} {
+	for _, file := range []endpoint{{f.inProject(".cargo/config.toml"), true, ".cargo/config.toml"}, {address: filepath.Join(home, "config.toml")}, {address: filepath.Join(home, "config")}} {
 		for line := range strings.Lines(readPlain(file.address)) {
 			key, value, _ := strings.Cut(line, "=")
 			value = strings.Trim(strings.TrimSpace(value), `"'`)
 			switch key = strings.TrimSpace(key); {
 			case key == "index" || key == "registry":
-				found = append(found, endpoint{strings.TrimPrefix(value, "sparse+"), file.project})
+				found = append(found, endpoint{strings.TrimPrefix(value, "sparse+"), file.project, file.file})
 			case key == "replace-with":
 				replaced = true
 			}
@@ -362,7 +379,7 @@ func (f *finder) git() (found []endpoint, err error) {
 	for line := range strings.Lines(readPlain(f.inProject(".git/config"))) {
 		key, value, ok := strings.Cut(line, "=")
 		if key = strings.TrimSpace(key); ok && (key == "url" || key == "pushurl") {
-			found = append(found, endpoint{strings.Trim(strings.TrimSpace(value), `"`), true})
+			found = append(found, endpoint{address: strings.Trim(strings.TrimSpace(value), `"`), project: true})
 		}
 	}
 	return found, nil

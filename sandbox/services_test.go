@@ -109,3 +109,21 @@ func TestServicesWithoutCredentials(t *testing.T) {
 		}
 	}
 }
+
+// Whoever wrote the repository chose a host that its files name: that is told, unless the user's own files name it too.
+func TestServicesToldOfTheProject(t *testing.T) {
+	const theirs, ours = "registry=https://theirs.test\n", "registry=https://ours.test\n@us:registry=https://theirs.test\n"
+	for _, c := range []struct {
+		files map[string]string
+		told  []string
+	}{
+		{map[string]string{"project/.npmrc": theirs, "home/.npmrc": ours}, nil},
+		{map[string]string{"home/.npmrc": ours}, nil},
+		{map[string]string{"project/.npmrc": theirs}, []string{"@npm reaches theirs.test:443, since the project's .npmrc says so"}},
+	} {
+		f, _, err := find(t, "npm", nil, c.files, "")
+		if err != nil || !slices.Equal(f.told, c.told) {
+			t.Errorf("%v: told %q, want %q (%v)", c.files, f.told, c.told, err)
+		}
+	}
+}
