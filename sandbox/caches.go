@@ -62,6 +62,9 @@ func (l *layout) cache(s *Spec, r *Request, item profiles.Val[string]) error {
 	if err := l.checkTarget(c.Target, true); err != nil {
 		return err
 	}
+	if slices.ContainsFunc(l.entries[l.base:], func(e fuseoverlay.Entry) bool { return e.Target == c.Target }) {
+		return nil // it is captured, or something is mounted there by name: that says more than that it is a cache
+	}
 	e := fuseoverlay.Entry{Kind: fuseoverlay.Kept, Source: filepath.Join(c.Own, "0", upperName), Target: c.Target, Mode: 0o700}
 	if s.Image != nil {
 		e.Kind, e.Writable, e.Mode = fuseoverlay.Bind, true, unix.S_IFDIR
@@ -83,6 +86,12 @@ func (l *layout) cache(s *Spec, r *Request, item profiles.Val[string]) error {
 	l.add(e)
 	s.Caches = append(s.Caches, c)
 	return nil
+}
+
+// shownBy tells whether an entry is the one that shows the cache.
+func (c *Cache) shownBy(e *fuseoverlay.Entry) bool {
+	first := filepath.Join(c.Own, "0")
+	return e.Target == c.Target && (e.Upper == first || e.Source == filepath.Join(first, upperName))
 }
 
 // atHome is where a folder below the caller's home lies below the home inside, which root and users of images
@@ -142,9 +151,9 @@ type heldCaches struct {
 func holdCaches(s *Spec, notify func(string)) (*heldCaches, error) {
 	held := &heldCaches{}
 	for _, c := range s.Caches {
-		i := slices.IndexFunc(s.Root.Entries, func(e fuseoverlay.Entry) bool { return e.Target == c.Target })
+		i := slices.IndexFunc(s.Root.Entries, func(e fuseoverlay.Entry) bool { return c.shownBy(&e) })
 		if i < 0 {
-			continue // something else has been laid over it
+			continue // something else has been laid there
 		}
 		if err := held.hold(&c, &s.Root.Entries[i], notify); err != nil {
 			held.end()
