@@ -28,6 +28,9 @@ func ask(store *state.Store, name string, what call, files ...*os.File) (*conn, 
 	}
 	if err := c.send(what, files...); err != nil {
 		c.close()
+		if errors.Is(err, unix.ECONNRESET) || errors.Is(err, unix.EPIPE) {
+			return nil, nil, nil, &NotRunningError{name} // it ended meanwhile
+		}
 		return nil, nil, nil, fmt.Errorf("asking the supervisor of %s: %w", name, err)
 	}
 	a := &answer{}

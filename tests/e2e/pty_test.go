@@ -29,7 +29,7 @@ import (
 //	sleep DURATION
 //	copy FROM TO     replace a file of the command's working folder
 //	signal NAME CMDLINE   TERM, KILL, ... to the processes with exactly this command line, once there are any
-//	modes            remember the terminal's modes now
+//	modes            remember the terminal's modes now, and not those from before the command
 //	restored         they must be the same again
 //	status N         the command must have ended with N; must be the last line
 func cmdPty(ts *testscript.TestScript, neg bool, args []string) {
@@ -98,10 +98,13 @@ func openTerminal(cmd *exec.Cmd) (*terminal, error) {
 	}
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = tty, tty, tty
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
+	t := &terminal{cmd: cmd, ptmx: ptmx, tty: tty, ended: make(chan error, 1)}
+	if t.modes, err = t.getModes(); err != nil {
+		return nil, err
+	}
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
-	t := &terminal{cmd: cmd, ptmx: ptmx, tty: tty, ended: make(chan error, 1)}
 	go t.read()
 	go func() { t.ended <- cmd.Wait() }()
 	return t, nil
