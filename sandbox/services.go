@@ -320,6 +320,10 @@ func (f *finder) pip() (found []endpoint, err error) {
 			f.set[name] = strings.TrimSpace(f.set[name] + " " + withoutCredentials(address))
 		}
 	}
+	// Without it pip passes over an index that is not asked by https, or whose certificate nobody vouches for.
+	if trusted := cmp.Or(f.variable("PIP_TRUSTED_HOST"), values["trusted-host"]); trusted != "" {
+		f.set["PIP_TRUSTED_HOST"] = trusted
+	}
 	if f.set["PIP_INDEX_URL"] != "" {
 		return found, nil
 	}
