@@ -119,22 +119,9 @@ func Start(s *Spec, streams Streams, prepared *Prepared, notify func(string)) (*
 // payload's process has until it executes.
 func start(s *Spec, streams Streams, prepared *Prepared, notify func(string), inputs map[userns.Slot]*os.File) (*Running, error) {
 	r := &Running{spec: s, Level: s.Level, began: time.Now(), ended: make(chan struct{}), over: make(chan struct{})}
-	volumes, err := holdVolumes(s.Volumes)
-	if err != nil {
+	if err := r.hold(notify); err != nil {
 		return nil, err
 	}
-	r.volumes = volumes
-	if r.caches, err = holdCaches(s, notify); err != nil {
-		closeAll(volumes)
-		return nil, err
-	}
-	upper, err := makeUpper(s)
-	if err != nil {
-		closeAll(volumes)
-		r.caches.end()
-		return nil, err
-	}
-	r.upper = upper
 	maker := beginGroup(s)
 	if s.Project.Access == profiles.AccessWrite {
 		r.before = takeSnapshot(&s.Project, false)
@@ -146,7 +133,8 @@ func start(s *Spec, streams Streams, prepared *Prepared, notify func(string), in
 		var err error
 		if join, err = s.joined.namespacesToJoin(s); err != nil {
 			maker.Discard()
-			return nil, err
+			r.watch.stop()
+			return nil, errors.Join(err, r.endUpper())
 		}
 		defer closeAll(join)
 	}
@@ -154,35 +142,12 @@ func start(s *Spec, streams Streams, prepared *Prepared, notify func(string), in
 	inputs = handedInputs(streams.More, inputs)
 	options := userns.Options{Stdin: streams.Stdin, Stdout: streams.Stdout, Stderr: streams.Stderr, Inputs: inputs, Join: join, Prepared: prepared.first}
 	r.prepared = prepared
-	process, err := r.launch(options, maker)
-	var noGroup *groupError
-	if errors.As(err, &noGroup) && s.Cgroup.Optional {
-		if err = r.withoutGroup(noGroup); err == nil {
-			options.Prepared = nil
-			process, err = r.launch(options, nil)
-		}
-	}
-	options.Prepared = nil
-	for refused := captureRefused(err); refused != ""; refused = captureRefused(err) {
-		if err = r.spec.recapture(refused, notify); err == nil {
-			process, err = r.launch(options, beginGroup(r.spec))
-		}
-	}
-	for s.withoutCache(err, notify) {
-		process, err = r.launch(options, beginGroup(r.spec))
-	}
-	if overlayRefused(err) && s.Image.Driver == driverAuto {
-		notify("the kernel refuses an overlay here (" + err.Error() + "): fuse-overlayfs takes its place")
-		s.Root.Overlay.Fuse = true
-		process, err = r.launch(options, beginGroup(r.spec))
-	}
+	process, err := r.launchByOtherWays(options, maker, notify)
 	if err != nil {
 		r.watch.stop()
 		r.fuse.end()
 		err = s.serverSaid(err)
-		upper.end()
-		closeAll(volumes)
-		r.caches.end()
+		r.endUpper()
 		return nil, r.explainStart(err)
 	}
 	r.process = process
@@ -198,6 +163,46 @@ func start(s *Spec, streams Streams, prepared *Prepared, notify func(string), in
 	}
 	r.shrinkLater()
 	return r, nil
+}
+
+// hold takes what the sandbox has of its own on disk, until endUpper lets go of it.
+func (r *Running) hold(notify func(string)) (err error) {
+	if r.volumes, err = holdVolumes(r.spec.Volumes); err != nil {
+		return err
+	}
+	if r.caches, err = holdCaches(r.spec, notify); err == nil {
+		r.upper, err = makeUpper(r.spec)
+	}
+	if err != nil {
+		r.endUpper()
+	}
+	return err
+}
+
+// launchByOtherWays launches, and where what may be left out or done otherwise is refused, once more without.
+func (r *Running) launchByOtherWays(options userns.Options, maker *cgroup.Maker, notify func(string)) (*userns.Process, error) {
+	process, err := r.launch(options, maker)
+	options.Prepared = nil
+	var noGroup *groupError
+	if errors.As(err, &noGroup) && r.spec.Cgroup.Optional {
+		if err = r.withoutGroup(noGroup); err == nil {
+			process, err = r.launch(options, nil)
+		}
+	}
+	for refused := captureRefused(err); refused != ""; refused = captureRefused(err) {
+		if err = r.spec.recapture(refused, notify); err == nil {
+			process, err = r.launch(options, beginGroup(r.spec))
+		}
+	}
+	for r.spec.withoutCache(err, notify) {
+		process, err = r.launch(options, beginGroup(r.spec))
+	}
+	if overlayRefused(err) && r.spec.Image.Driver == driverAuto {
+		notify("the kernel refuses an overlay here (" + err.Error() + "): fuse-overlayfs takes its place")
+		r.spec.Root.Overlay.Fuse = true
+		process, err = r.launch(options, beginGroup(r.spec))
+	}
+	return process, err
 }
 
 // launch starts the processes, and the cgroup with them.
