@@ -74,22 +74,6 @@ func (i *Inside) Start() (*userns.Process, error) {
 	return userns.Start(plan, userns.Options{Stdin: i.Stdin, Stdout: i.Stdout, Stderr: i.Stderr, Maps: i.Maps})
 }
 
-// Run starts it and waits for its end.
-func (i *Inside) Run() error {
-	p, err := i.Start()
-	if err != nil {
-		return err
-	}
-	status, err := p.Wait()
-	if err != nil {
-		return err
-	}
-	if code := exitStatus(status); code != 0 {
-		return &InsideError{code}
-	}
-	return nil
-}
-
 func (i *Inside) plan() (*userns.Plan, error) {
 	root, err := i.root()
 	if err != nil {
