@@ -105,7 +105,12 @@ func (r *resolver) serveStream(c net.Conn) {
 	for range 100 {
 		c.SetDeadline(time.Now().Add(2 * serverTime))
 		query, err := readStream(c)
-		if err != nil || writeStream(c, r.answer(query, true)) != nil {
+		if err != nil {
+			return
+		}
+		answer := r.answer(query, true)               // a person may be asked meanwhile
+		c.SetDeadline(time.Now().Add(2 * serverTime)) // for whoever does not read
+		if writeStream(c, answer) != nil {
 			return
 		}
 	}
