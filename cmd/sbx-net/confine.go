@@ -39,6 +39,7 @@ func ownPolicy() harden.Policy {
 		{Action: harden.Allow, Syscalls: []string{"socket"}, When: []harden.Condition{harden.ArgIs(0, unix.AF_INET6), harden.ArgMaskIs(1, 0xf, unix.SOCK_STREAM)}},
 		{Action: harden.Allow, Syscalls: []string{"socket"}, When: []harden.Condition{harden.ArgIs(0, unix.AF_INET6), harden.ArgMaskIs(1, 0xf, unix.SOCK_DGRAM)}},
 		{Action: harden.Allow, Syscalls: []string{"clone"}, When: []harden.Condition{harden.Arg64MaskIs(0, ^uint64(0xff|unix.CLONE_SETTLS), threadFlags)}},
+		{Action: harden.Allow, Syscalls: []string{"ioctl"}, When: []harden.Condition{harden.ArgIs(1, unix.TUNSETPERSIST)}},
 		{Action: harden.ENOSYS, Syscalls: []string{"clone3"}},
 	}}
 }
