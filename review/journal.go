@@ -192,6 +192,12 @@ func (j Journals) read(name string) (*journal, error) {
 	return jr, nil
 }
 
+// done tells whether a journal is one of what was done, or taken back, to the end: nothing else of it needs to be
+// read then, and that is as long as what was applied.
+func (j Journals) done(name string) bool {
+	return (&journal{dir: filepath.Join(string(j), name)}).has(doneFile)
+}
+
 // stageName is the staging folder's.
 func (j *journal) stageName() string { return StagePrefix + j.name }
 
@@ -370,7 +376,7 @@ func (j Journals) Recover() ([]Recovered, error) {
 	}
 	var list []Recovered
 	for _, name := range names {
-		if _, err := strconv.ParseInt(name, 10, 64); err != nil {
+		if _, err := strconv.ParseInt(name, 10, 64); err != nil || j.done(name) {
 			continue
 		}
 		jr, err := j.read(name)
@@ -378,7 +384,7 @@ func (j Journals) Recover() ([]Recovered, error) {
 			jr.remove()
 			continue
 		}
-		if err != nil || jr.has(doneFile) {
+		if err != nil {
 			continue
 		}
 		r, err := j.recover(jr)
@@ -397,8 +403,11 @@ func (j Journals) unfinished(folders []string) error {
 		return err
 	}
 	for _, name := range names {
+		if j.done(name) {
+			continue
+		}
 		jr, err := j.read(name)
-		if err == nil && !jr.has(doneFile) && share(jr.plan.Folders, folders) {
+		if err == nil && share(jr.plan.Folders, folders) {
 			return fmt.Errorf("changing nothing: what was interrupted in %s is neither finished nor taken back", strings.Join(jr.plan.Folders, ", "))
 		}
 	}
