@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -172,25 +173,30 @@ func (h *heldCaches) hold(c *Cache, e *fuseoverlay.Entry, notify func(string)) e
 		how = unix.LOCK_SH // a folder as any other, for all of the project's sandboxes
 	}
 	first := filepath.Join(c.Own, "0")
-	if err := os.MkdirAll(first, 0o700); err != nil {
-		return err
-	}
-	lock, err := lockFolder(first, how|unix.LOCK_NB)
+	lock, err := makeLocked(first, how)
 	if err == nil {
 		h.locks = append(h.locks, lock)
 		return fillCache(c, e, first, notify)
 	}
 	for n := 1; n < maxPassing && errors.Is(err, unix.EWOULDBLOCK); n++ {
 		dir := filepath.Join(c.Own, strconv.Itoa(n))
-		if err = os.MkdirAll(dir, 0o700); err != nil {
-			return err
-		}
-		if lock, err = lockFolder(dir, unix.LOCK_EX|unix.LOCK_NB); err == nil {
+		if lock, err = makeLocked(dir, unix.LOCK_EX); err == nil {
 			h.locks, h.passing = append(h.locks, lock), append(h.passing, dir)
 			return pass(c, e, first, dir, notify)
 		}
 	}
 	return err
+}
+
+// makeLocked makes a folder where it is missing, and locks it; unix.EWOULDBLOCK where another has it.
+func makeLocked(dir string, how int) (lock *os.File, err error) {
+	for err = fs.ErrNotExist; errors.Is(err, fs.ErrNotExist); { // while other commands remove it
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return nil, err
+		}
+		lock, err = lockFolder(dir, how|unix.LOCK_NB)
+	}
+	return lock, err
 }
 
 // pass has an entry show a cache under changes that nobody keeps.
