@@ -13,6 +13,9 @@ import (
 // code. The list is of names, and no list of names is whole: that is why all of a run is held back and
 // shown, and this class first.
 
+// byCI is what continuous integration reads at the top of a repository. Packages that a package manager brought lie deeper.
+const byCI = "run by continuous integration"
+
 // laterFolders are folders in which everything counts, wherever they lie.
 var laterFolders = sync.OnceValue(func() map[string]string {
 	return map[string]string{
@@ -25,7 +28,7 @@ var laterFolders = sync.OnceValue(func() map[string]string {
 		".opencode": "settings of a coding agent", ".aider": "settings of a coding agent", ".goose": "settings of a coding agent", ".amazonq": "settings of a coding agent",
 		".junie": "settings of a coding agent", ".trae": "settings of a coding agent", ".clinerules": "settings of a coding agent",
 		".direnv": "run at the change into its folder", ".mise": "run at the change into its folder",
-		".circleci": "run by continuous integration", ".buildkite": "run by continuous integration", ".woodpecker": "run by continuous integration", ".teamcity": "run by continuous integration",
+		".circleci": byCI, ".buildkite": byCI, ".woodpecker": byCI, ".teamcity": byCI,
 		".cargo": "configuration of cargo", ".mvn": "configuration of Maven", ".bundle": "configuration of bundler",
 		".ssh": "configuration and keys of ssh", ".gnupg": "configuration of gpg", ".docker": "configuration of docker", ".kube": "configuration of kubectl", ".aws": "configuration of aws",
 	}
@@ -34,8 +37,8 @@ var laterFolders = sync.OnceValue(func() map[string]string {
 // laterPaths are folders or files named by more than one step.
 var laterPaths = sync.OnceValue(func() map[string]string {
 	return map[string]string{
-		".yarn/releases": "a program of yarn", ".yarn/plugins": "run by yarn", ".yarn/sdks": "run by an editor", ".github/workflows": "run by continuous integration", ".github/actions": "run by continuous integration", ".gitea/workflows": "run by continuous integration",
-		".forgejo/workflows": "run by continuous integration", ".gitlab/ci": "run by continuous integration", ".github/copilot-instructions.md": "orders for a coding agent",
+		".yarn/releases": "a program of yarn", ".yarn/plugins": "run by yarn", ".yarn/sdks": "run by an editor", ".github/workflows": byCI, ".github/actions": byCI, ".gitea/workflows": byCI,
+		".forgejo/workflows": byCI, ".gitlab/ci": byCI, ".github/copilot-instructions.md": "orders for a coding agent",
 		".github/instructions": "orders for a coding agent", ".github/hooks": "settings of a coding agent", ".config/git": "configuration of git", ".config/fish": "read by a shell at its start", ".config/nvim": "settings of an editor",
 		".config/systemd": "started by systemd", ".config/autostart": "started at login", ".config/environment.d": "read at login", ".config/plasma-workspace": "started at login",
 		".config/mise": "run by mise", ".config/direnv": "run by direnv", ".config/husky": "hooks of git", ".config/zsh": "read by a shell at its start", ".config/nushell": "read by a shell at its start",
@@ -63,8 +66,8 @@ var laterNames = sync.OnceValue(func() map[string]string {
 		".zprofile": "read by a shell at its start", ".zlogin": "read by a shell at its start", ".zlogout": "read by a shell at its end", ".kshrc": "read by a shell at its start", ".cshrc": "read by a shell at its start", ".tcshrc": "read by a shell at its start",
 		".inputrc": "read by a shell at its start", ".xprofile": "read at login", ".xinitrc": "read at login", ".xsession": "read at login", ".xsessionrc": "read at login", ".pam_environment": "read at login",
 		".tmux.conf": "run by tmux", ".gdbinit": "run by gdb", ".lldbinit": "run by lldb", ".screenrc": "run by screen", ".pythonrc": "run by python", ".irbrc": "run by irb", ".Rprofile": "run by R", ".octaverc": "run by octave", ".wgetrc": "configuration of wget", ".curlrc": "configuration of curl", ".netrc": "names and passwords of hosts",
-		".gitlab-ci.yml": "run by continuous integration", ".gitlab-ci.yaml": "run by continuous integration", ".travis.yml": "run by continuous integration", "azure-pipelines.yml": "run by continuous integration",
-		"Jenkinsfile": "run by continuous integration", "bitbucket-pipelines.yml": "run by continuous integration", ".drone.yml": "run by continuous integration", ".appveyor.yml": "run by continuous integration", "appveyor.yml": "run by continuous integration", ".cirrus.yml": "run by continuous integration", "cloudbuild.yaml": "run by continuous integration",
+		".gitlab-ci.yml": byCI, ".gitlab-ci.yaml": byCI, ".travis.yml": byCI, "azure-pipelines.yml": byCI,
+		"Jenkinsfile": byCI, "bitbucket-pipelines.yml": byCI, ".drone.yml": byCI, ".appveyor.yml": byCI, "appveyor.yml": byCI, ".cirrus.yml": byCI, "cloudbuild.yaml": byCI,
 	}
 })
 
@@ -127,11 +130,11 @@ func (h *held) byName(c *Change, rel string) (why, place string) {
 				return why, gitPlace(at, steps[i+1:])
 			}
 		}
-		if why, ok := laterFolders()[steps[i]]; ok {
+		if why, ok := laterFolders()[steps[i]]; ok && counts(why, rel) {
 			return why, at
 		}
 		for n := 2; n <= 3 && i-n+1 >= 0; n++ {
-			if why, ok := laterPaths()[strings.Join(steps[i-n+1:i+1], "/")]; ok {
+			if why, ok := laterPaths()[strings.Join(steps[i-n+1:i+1], "/")]; ok && counts(why, rel) {
 				return why, at
 			}
 		}
@@ -148,7 +151,7 @@ func (h *held) byName(c *Change, rel string) (why, place string) {
 // byBase judges by the last step of a path, and by PATH.
 func (h *held) byBase(rel, full string) string {
 	name := path.Base(rel)
-	if why, ok := laterNames()[name]; ok {
+	if why, ok := laterNames()[name]; ok && counts(why, rel) {
 		return why
 	}
 	if slices.Contains(h.set.Path, filepath.Dir(full)) {
@@ -165,6 +168,9 @@ func (h *held) byBase(rel, full string) string {
 	}
 	return ""
 }
+
+// counts tells whether a name means something where it lies.
+func counts(why, rel string) bool { return why != byCI || !brought(rel) }
 
 // brought tells what a package manager brings, in a folder that is told by package.
 func brought(rel string) bool {

@@ -19,6 +19,7 @@ func TestRunsLater(t *testing.T) {
 		w scripts/hooks/pre-commit; w tools/clean; w extra.conf; w bin/remote; w tools/other
 		w .husky/pre-commit; w .vscode/tasks.json; w packages/a/.vscode/settings.json; w .envrc; w .claude/settings.json; w .github/workflows/ci.yml; w .github/ISSUE.md
 		w .bashrc; w package.json; w node_modules/a/package.json; w node_modules/a/.envrc; w node_modules/a/bin.js; chmod 755 node_modules/a/bin.js
+		w node_modules/a/.travis.yml; w node_modules/a/.github/workflows/ci.yml; w node_modules/a/.circleci/config.yml; w node_modules/a/.vscode/tasks.json
 		w Makefile; w build.gradle; w vite.config.ts; w src/main.c; w README.md; w script.sh; chmod 755 script.sh; w tool; w path/on/it/ls; w sbx.toml
 		ln -s ../../outside src/out; ln -s main.c src/in; ln -s /etc/passwd src/abs; ln -s a/../.. src/tricky; ln -s ` + p.dir + `/README.md src/absin`)
 	s := p.open()
@@ -38,6 +39,7 @@ func TestRunsLater(t *testing.T) {
 		"scripts/hooks/pre-commit": "core.hookspath", "tools/clean": "filter.clean", "extra.conf": "include.path", "bin/remote": "", "tools/other": "",
 		".husky/pre-commit": "hooks of git", ".vscode/tasks.json": "editor", "packages/a/.vscode/settings.json": "editor", ".envrc": "change into", ".claude/settings.json": "agent",
 		".github/workflows/ci.yml": "continuous", ".github/ISSUE.md": "", ".bashrc": "shell", "package.json": "next build", "node_modules/a/package.json": "", "node_modules/a/.envrc": "change into",
+		"node_modules/a/.travis.yml": "", "node_modules/a/.github/workflows/ci.yml": "", "node_modules/a/.circleci/config.yml": "", "node_modules/a/.vscode/tasks.json": "editor",
 		"node_modules/a/bin.js": "", "Makefile": "next build", "build.gradle": "next build", "vite.config.ts": "next build", "src/main.c": "", "README.md": "", "script.sh": "executed", "tool": "",
 		"path/on/it/ls": "PATH", "sbx.toml": "sandbox", "src/out": "leaves", "src/in": "", "src/abs": "leaves", "src/tricky": "leaves", "src/absin": "",
 	} {
