@@ -27,6 +27,8 @@ type Overlay struct {
 	GID uint32 `json:"gid"`
 	// Fuse says that fuse-overlayfs, and not the kernel, lays the layers over each other.
 	Fuse bool `json:"fuse,omitempty"`
+	// SetUID says that set-user-ID programs of the layers, and their files' capabilities, have effect.
+	SetUID bool `json:"set_uid,omitempty"`
 	// Folders are made where the layers have none: the working folder, /tmp.
 	Folders []Folder `json:"folders,omitempty"`
 }
@@ -102,7 +104,7 @@ func (b *builder) prepareLayer() {
 	if o.OtherUser {
 		// Back again the kernel takes capabilities over files away, which the mounts need (setfsuid(2)).
 		b.add(userns.SetFilesystemIDs(do, o.UID, o.GID)...)
-		b.add(userns.SetCapabilities(do, ^uint64(0)))
+		b.add(userns.SetCapabilities(do, ^uint64(0), ^uint64(0)))
 	}
 	b.image = &imageBuilder{places.scratch}
 }
@@ -201,14 +203,24 @@ func (b *builder) mountOverlay() {
 	if o.Fuse {
 		b.mountFuse()
 	} else if options := o.options(); len(options) < onePage {
-		b.add(userns.MountOverlay(do, "/proc/self/fd/"+decimal(baseFD), options))
+		b.add(userns.MountOverlay(do, "/proc/self/fd/"+decimal(baseFD), options, o.mountFlags()))
 	} else {
-		b.add(userns.NewFilesystem(do, "overlay", treeSlot, unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV, o.manyOptions()...)...)
+		// The attributes that fsmount(2) takes have the numbers of these flags (include/uapi/linux/mount.h).
+		b.add(userns.NewFilesystem(do, "overlay", treeSlot, uint64(o.mountFlags()), o.manyOptions()...)...)
 		b.add(userns.OpenAt(do, rootSlot, baseFolder, folder).To(targetSlot), userns.MoveMount(do, treeSlot, targetSlot), userns.Close(do, targetSlot), userns.Close(do, treeSlot))
 	}
 	b.add(userns.OpenAt(do, rootSlot, baseFolder, folder).To(baseSlot))
 	b.close(do, layersSlot, upperSlot)
 	b.on = baseSlot
+}
+
+// mountFlags are those of the mount of the layers. All else that the root consists of is nosuid always: the host's folders
+// above all, whose files of sub-ids may be set-user-ID too.
+func (o *Overlay) mountFlags() uintptr {
+	if o.SetUID {
+		return unix.MS_NODEV
+	}
+	return unix.MS_NOSUID | unix.MS_NODEV
 }
 
 // FuseSlot is what is handed out to whoever serves the layers by fuse: the connection.
@@ -223,7 +235,7 @@ func (b *builder) mountFuse() {
 	o := b.root.Overlay
 	b.add(userns.Open("opening /dev/fuse", "/dev/fuse", userns.How{Flags: unix.O_RDWR, Resolve: unix.RESOLVE_NO_SYMLINKS}).To(FuseSlot),
 		userns.DupTo(do, FuseSlot, fuseFD),
-		userns.MountFuse(do, "/proc/self/fd/"+decimal(baseFD), fuseFD, o.UID, o.GID),
+		userns.MountFuse(do, "/proc/self/fd/"+decimal(baseFD), fuseFD, o.UID, o.GID, o.mountFlags()),
 		userns.Send(do, FuseSlot),
 		userns.CloseNumber(do, fuseFD), userns.Close(do, FuseSlot),
 		userns.Barrier("waiting for fuse-overlayfs"))

@@ -285,3 +285,10 @@ func grantNested(_ *comparison, user, mine Val[bool]) string {
 	}
 	return "user namespaces of its own inside"
 }
+
+func grantSetUID(_ *comparison, user, mine Val[bool]) string {
+	if !mine.V || user.V {
+		return ""
+	}
+	return "set-user-ID programs of the image, and so root inside"
+}

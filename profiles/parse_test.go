@@ -136,7 +136,7 @@ func TestValues(t *testing.T) {
 		{"network.mode", "join:a", "join:a"}, {"network.mode", "join:", ""}, {"network.mode", "join:../a", ""}, {"network.mode", "nonn", ""},
 		{"env.pass", l("CI"), "CI"}, {"env.pass", l("npm_*"), "npm_*"}, {"env.pass", l("*"), ""}, {"env.pass", l("a*b"), ""}, {"env.pass", l(""), ""}, {"env.pass", l("a\x00"), ""},
 		{"harden.syscalls", l("io_uring_setup"), "io_uring_setup"}, {"harden.syscalls", l("Bpf"), ""}, {"harden.syscalls", l(""), ""}, {"harden.cap_add", l("net_raw"), "CAP_NET_RAW"}, {"harden.cap_add", l("cap_SYS_admin"), "CAP_SYS_ADMIN"}, {"harden.cap_add", l("CAP_ALL"), ""}, {"harden.cap_add", l("NET_RAV"), ""},
-		{"harden.require", "outer-proc", "outer-proc"}, {"harden.require", "best", ""}, {"harden.nested", "true", ""}, {"harden.nested", true, "true"},
+		{"harden.require", "outer-proc", "outer-proc"}, {"harden.require", "best", ""}, {"harden.nested", "true", ""}, {"harden.nested", true, "true"}, {"harden.set_uid", "yes", ""}, {"harden.set_uid", true, "true"},
 	} {
 		got, err := parsed(c.key, c.raw)
 		if got != c.want || (err == nil) != (c.want != "") {

@@ -151,6 +151,8 @@ type Harden struct {
 	CapDrop  List[string]
 	Require  Val[Level]
 	Nested   Val[bool]
+	// SetUID lets set-user-ID programs of the image, and their files' capabilities, have effect.
+	SetUID Val[bool]
 }
 
 // Task is one entry of [tasks]: a command line for the shell inside, and what

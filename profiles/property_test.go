@@ -146,7 +146,7 @@ func (r *random) profile() string {
 		"limits.enforce": r.quoted("required", "best-effort"),
 		"env.pass":       r.some("CI", "LANG", "A_TOKEN", "A_*", "A_B_*", "A_B"), "env.set": "{ A_TOKEN = 'x' }",
 		"harden.seccomp": r.quoted("default", "strict", "off"), "harden.syscalls": r.some("bpf", "io_uring_setup"), "harden.cap_add": r.some("NET_RAW", "SYS_ADMIN"), "harden.cap_drop": r.some("NET_RAW", "SYS_ADMIN"),
-		"harden.require": r.quoted("full", "single-id", "outer-proc", "unlimited", "none"), "harden.nested": r.pick("true", "false"),
+		"harden.require": r.quoted("full", "single-id", "outer-proc", "unlimited", "none"), "harden.nested": r.pick("true", "false"), "harden.set_uid": r.pick("true", "false"),
 	}
 	keys := sortedNames(values)
 	r.rnd.Shuffle(len(keys), func(i, j int) { keys[i], keys[j] = keys[j], keys[i] })
@@ -214,6 +214,7 @@ func abilities(h house, p Profile) map[string]float64 {
 	}
 	out["seccomp"] = map[Seccomp]float64{SeccompOff: 2, SeccompDefault: 1}[p.Harden.Seccomp.V]
 	can("nested", p.Harden.Nested.V)
+	can("set-user-ID", p.Harden.SetUID.V)
 	for _, c := range p.Harden.Syscalls.Values() {
 		can("call "+c, true)
 	}

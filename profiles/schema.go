@@ -54,6 +54,7 @@ var profileKeys = []key[Profile]{
 	list[Profile, string]{name: "harden.cap_drop", like: `"CAP_NET_RAW"`, parse: word("CAP_NET_RAW", parseCap), at: func(p *Profile) *List[string] { return &p.Harden.CapDrop }},
 	scalar[Profile, Level]{"harden.require", `"full"`, oneOf(LevelFull, LevelSingleID, LevelOuterProc, LevelUnlimited, LevelNone), func(p *Profile) *Val[Level] { return &p.Harden.Require }, grantRequire},
 	scalar[Profile, bool]{"harden.nested", `false`, parseBool, func(p *Profile) *Val[bool] { return &p.Harden.Nested }, grantNested},
+	scalar[Profile, bool]{"harden.set_uid", `false`, parseBool, func(p *Profile) *Val[bool] { return &p.Harden.SetUID }, grantSetUID},
 }
 
 // configKeys are the keys of config.toml but for [registries].

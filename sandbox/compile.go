@@ -2,6 +2,7 @@ package sandbox
 
 import (
 	"fmt"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -105,15 +106,20 @@ func keyring(s *Spec) userns.Step {
 
 // hardenSteps shut PID 1 and take from it all that the payload must not inherit.
 func hardenSteps(s *Spec) []userns.Step {
-	steps := []userns.Step{
-		// From here on nobody inside can trace PID 1 or read its memory, which is the supervisor's.
-		userns.Prctl("hiding PID 1", unix.PR_SET_DUMPABLE, 0, "PR_SET_DUMPABLE"),
-		userns.Prctl("forbidding new privileges", unix.PR_SET_NO_NEW_PRIVS, 1, "PR_SET_NO_NEW_PRIVS"),
-		userns.Prctl("dropping ambient capabilities", unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, "PR_CAP_AMBIENT"),
+	// From here on nobody inside can trace PID 1 or read its memory, which is the supervisor's.
+	hide := userns.Prctl("hiding PID 1", unix.PR_SET_DUMPABLE, 0, "PR_SET_DUMPABLE")
+	if s.Harden.SetUID {
+		// The kernel takes Landlock's rules and the filter from who can get no more, or has CAP_SYS_ADMIN here
+		// (landlock_restrict_self(2), seccomp(2)): so they come first, and the capabilities go under them.
+		return slices.Concat([]userns.Step{hide}, confiningSteps(s), capabilitySteps(s))
 	}
-	steps = append(steps, capabilitySteps(s)...)
-	steps = append(steps, landlockSteps(s)...)
-	steps = append(steps, announceRenames(s)...)
+	forbid := userns.Prctl("forbidding new privileges", unix.PR_SET_NO_NEW_PRIVS, 1, "PR_SET_NO_NEW_PRIVS")
+	return slices.Concat([]userns.Step{hide, forbid}, capabilitySteps(s), confiningSteps(s))
+}
+
+// confiningSteps put PID 1, and all that it starts, under Landlock's rules and the filter.
+func confiningSteps(s *Spec) []userns.Step {
+	steps := append(landlockSteps(s), announceRenames(s)...)
 	if len(s.Harden.Filter) > 0 {
 		steps = append(steps, userns.Seccomp("installing the seccomp filter", s.Harden.Filter))
 	}
@@ -122,16 +128,21 @@ func hardenSteps(s *Spec) []userns.Step {
 
 // capabilitySteps leave the payload the capabilities of the spec, and no way to others. Root inside has by
 // execve what the bounding set holds (capabilities(7)); another user keeps what is ambient.
-func capabilitySteps(s *Spec) (steps []userns.Step) {
+func capabilitySteps(s *Spec) []userns.Step {
 	keep := s.Harden.Capabilities
+	steps := []userns.Step{userns.Prctl("dropping ambient capabilities", unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, "PR_CAP_AMBIENT")}
 	for c := uintptr(0); c <= uintptr(s.Harden.LastCap); c++ {
-		if keep>>c&1 == 0 {
+		if s.Harden.Bounding>>c&1 == 0 {
 			steps = append(steps, userns.Prctl("dropping capabilities for good", unix.PR_CAPBSET_DROP, c, "PR_CAPBSET_DROP"))
 		}
 	}
-	steps = append(steps, userns.SetCapabilities("dropping capabilities", keep))
-	for c := uintptr(0); c <= uintptr(s.Harden.LastCap) && s.IDs.UID != 0; c++ {
-		if keep>>c&1 != 0 {
+	ambient := keep
+	if s.IDs.UID == 0 {
+		ambient = 0 // nor need it be inheritable, from which files could give it to other users inside
+	}
+	steps = append(steps, userns.SetCapabilities("dropping capabilities", keep, ambient))
+	for c := uintptr(0); c <= uintptr(s.Harden.LastCap); c++ {
+		if ambient>>c&1 != 0 {
 			steps = append(steps, userns.RaiseAmbient("keeping capabilities", c))
 		}
 	}

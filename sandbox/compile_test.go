@@ -4,6 +4,8 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -50,6 +52,10 @@ func specs() map[string]*Spec {
 		"fuse": with(hostSpec(), func(s *Spec) {
 			onLayers(s, "a/f")
 			s.Root.Overlay.Fuse, s.Root.Overlay.OtherUser = true, true
+		}),
+		"setuid": with(hostSpec(), func(s *Spec) {
+			onLayers(s, "a/f")
+			s.Harden.SetUID, s.Root.Overlay.SetUID, s.Harden.Bounding = true, true, 1
 		}),
 		"bare": with(hostSpec(), func(s *Spec) { s.Harden = Harden{LastCap: 1} }),
 	}
@@ -178,6 +184,28 @@ func TestOrder(t *testing.T) {
 			t.Fatalf("%s does not come after what goes before it", part)
 		}
 		at += i
+	}
+}
+
+// Without no_new_privs the kernel takes Landlock's rules and the filter only from who still has capabilities; and of all
+// mounts the layers' own alone lets set-user-ID programs have effect.
+func TestSetUIDPlan(t *testing.T) {
+	text := Compile(specs()["setuid"]).String()
+	at := 0
+	for _, part := range []string{"PR_SET_DUMPABLE", "landlock_restrict_self(", "seccomp(", "PR_CAP_AMBIENT", "PR_CAPBSET_DROP", "capset(", "# payload"} {
+		i := strings.Index(text[at:], part)
+		if i < 0 {
+			t.Fatalf("%s does not come after what goes before it", part)
+		}
+		at += i
+	}
+	if strings.Contains(text, "NO_NEW_PRIVS") {
+		t.Error("it forbids new privileges")
+	}
+	kinds := regexp.MustCompile(`(?m)^(fsmount\(|mount\("|mount_setattr\().*$`).FindAllString(text, -1)
+	open := slices.DeleteFunc(kinds, func(line string) bool { return strings.Contains(line, "NOSUID") })
+	if len(open) != 1 || !strings.HasPrefix(open[0], `mount("overlay"`) {
+		t.Errorf("without nosuid: %q", open)
 	}
 }
 

@@ -48,7 +48,7 @@ func (s *Spec) startFuse(files map[userns.Slot]*os.File) (*fuseServer, error) {
 	}
 	steps = append(steps, userns.Prctl("forbidding new privileges", unix.PR_SET_NO_NEW_PRIVS, 1, "PR_SET_NO_NEW_PRIVS"))
 	powers := uint64(filePowers | 1<<unix.CAP_DAC_READ_SEARCH)
-	steps = append(steps, capabilitySteps(&Spec{Harden: Harden{Capabilities: powers, LastCap: uint8(last)}})...)
+	steps = append(steps, capabilitySteps(&Spec{Harden: Harden{Capabilities: powers, Bounding: powers, LastCap: uint8(last)}})...)
 	plan := &userns.Plan{
 		Namespaces: unix.CLONE_NEWUSER | unix.CLONE_NEWPID | unix.CLONE_NEWIPC | unix.CLONE_NEWNET | unix.CLONE_NEWNS,
 		Init:       steps, Payload: s.Root.Overlay.ServeSteps(path),

@@ -54,7 +54,7 @@ func resolveImageRoot(s *Spec, r *Request, p *profiles.Profile, b *base) error {
 		return &UsageError{"this kernel has no mount_setattr(2)", "images need Linux 5.12 or newer"}
 	}
 	s.Root.Overlay = &fuseoverlay.Overlay{Folder: b.folder, Layers: b.layers, Upper: r.Upper, UID: s.IDs.UID, GID: s.IDs.GID}
-	s.Root.Overlay.Fuse = s.Image.Driver == driverFuse
+	s.Root.Overlay.Fuse, s.Root.Overlay.SetUID = s.Image.Driver == driverFuse, s.Harden.SetUID
 	s.Root.Overlay.OtherUser = s.IDs.UID != 0 && len(s.IDs.Maps.UID) > 1
 	b.workdir(l, s, r, home)
 	b.command(s, r, home, line)
@@ -121,7 +121,8 @@ func (b *base) identity(l *layout, s *Spec, account host.Account, home, known st
 		return
 	}
 	name := nameInside(s.IDs.UID, account)
-	own("/etc/passwd", withNewline(b.passwd)+fmt.Sprintf("%s:x:%d:%d::%s:/bin/sh\n", name, s.IDs.UID, s.IDs.GID, home))
+	// No password, and none in shadow(5): with an x there PAM takes the account for a locked one, and sudo refuses it.
+	own("/etc/passwd", withNewline(b.passwd)+fmt.Sprintf("%s:*:%d:%d::%s:/bin/sh\n", name, s.IDs.UID, s.IDs.GID, home))
 	if accountLine3(b.group, s.IDs.GID) == "" {
 		own("/etc/group", withNewline(b.group)+fmt.Sprintf("%s:x:%d:\n", name, s.IDs.GID))
 	}

@@ -92,7 +92,7 @@ func (i *Inside) plan() (*userns.Plan, error) {
 	steps = append(append(steps, first...), rest...)
 	steps = append(steps, userns.SetIDs("becoming root of the user namespace", 0, 0)...)
 	steps = append(steps, userns.Prctl("forbidding new privileges", unix.PR_SET_NO_NEW_PRIVS, 1, "PR_SET_NO_NEW_PRIVS"))
-	steps = append(steps, capabilitySteps(&Spec{Harden: Harden{Capabilities: filePowers, LastCap: uint8(last)}})...)
+	steps = append(steps, capabilitySteps(&Spec{Harden: Harden{Capabilities: filePowers, Bounding: filePowers, LastCap: uint8(last)}})...)
 	return &userns.Plan{
 		Namespaces: unix.CLONE_NEWUSER | unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS | unix.CLONE_NEWNET,
 		Init:       steps,

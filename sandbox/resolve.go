@@ -227,11 +227,34 @@ func resolveHarden(s *Spec, r *Request, p *profiles.Profile) error {
 		// A right to files that Landlock handles makes it refuse all mounts.
 		s.Harden.Landlock.Files = 0
 	}
+	if s.Harden.SetUID = p.Harden.SetUID.V; s.Harden.SetUID {
+		if err := s.checkSetUID(r); err != nil {
+			return err
+		}
+		s.Harden.Bounding = rootPowers
+	}
 	if s.Image != nil && s.IDs.UID == 0 {
 		s.Harden.Capabilities = rootPowers
 	}
 	s.warnOfStreams()
 	return s.keepCapabilities(p.Harden.CapAdd.Values(), p.Harden.CapDrop.Values())
+}
+
+// checkSetUID refuses set-user-ID programs where they would be whose the host knows, or nobody's, and where the walls
+// that are left would be too few.
+func (s *Spec) checkSetUID(r *Request) error {
+	refuse := func(why, hint string) error { return &UsageError{"[harden] set_uid: " + why, hint} }
+	switch {
+	case s.Image == nil || s.Image.Ref == "":
+		return refuse("it is for images, since the set-user-ID programs here are the host's own", "name an image: sbx run -i IMAGE")
+	case r.Account.UID == 0:
+		return refuse("sbx was started as root, so that root inside is root of this machine", "run sbx as an ordinary user, or leave it out")
+	case s.singleID():
+		return refuse("there is one user inside, without sub-ids, and so nobody else to become", "sbx doctor says how you get sub-ids")
+	case s.Harden.Nested:
+		return refuse("a nested sandbox goes without Landlock's rules for files and covers over /proc, and keeps no_new_privs for that", "leave one of [harden] set_uid and nested out")
+	}
+	return nil
 }
 
 // keepCapabilities finds out what the payload keeps: nothing but what is added, and what is dropped by any
@@ -253,7 +276,9 @@ func (s *Spec) keepCapabilities(add, drop []string) error {
 			return err
 		}
 		s.Harden.Capabilities &^= 1 << c
+		s.Harden.Bounding &^= 1 << c
 	}
+	s.Harden.Bounding |= s.Harden.Capabilities
 	return nil
 }
 

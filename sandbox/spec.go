@@ -133,6 +133,10 @@ type Harden struct {
 	Nested bool `json:"nested,omitempty"`
 	// Capabilities are those that the payload keeps inside: bit n stands for capability n.
 	Capabilities uint64 `json:"capabilities"`
+	// Bounding are those that any program inside can come to have: Capabilities, and with SetUID those of root inside.
+	Bounding uint64 `json:"bounding"`
+	// SetUID says that set-user-ID programs of the image have effect: the payload goes without no_new_privs.
+	SetUID bool `json:"set_uid,omitempty"`
 	// LastCap is the kernel's highest capability.
 	LastCap uint8 `json:"last_cap"`
 }

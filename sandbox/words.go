@@ -69,11 +69,14 @@ func (s *Spec) rootWords() string {
 }
 
 func (s *Spec) capabilityWords() string {
-	names := harden.CapNames(s.Harden.Capabilities)
-	if len(names) == 0 {
-		return "none"
+	text := "none"
+	if names := harden.CapNames(s.Harden.Capabilities); len(names) > 0 {
+		text = strings.Join(names, " ") + ", over what is the sandbox's own"
 	}
-	return strings.Join(names, " ") + ", over what is the sandbox's own"
+	if s.Harden.SetUID {
+		text += "; no no_new_privs: set-user-ID programs of the image have " + strings.Join(harden.CapNames(s.Harden.Bounding), " ")
+	}
+	return text
 }
 
 func (s *Spec) landlockWords() string {

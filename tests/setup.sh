@@ -177,9 +177,16 @@ make_development() {
 # make_rust brings cargo, for a long script.
 make_rust() { install_missing cargo; }
 
-# make_debian makes a Debian base as a tar, and a package source of one package, for the tests of images.
+# make_debian makes a Debian base as a tar, and a package source of two packages, for the tests of images.
 make_debian() {
-    [ -s $stage/debian/repo/Packages ] && return 0
+    make_base
+    grep -q '^Package: sudo$' $stage/debian/repo/Packages && return 0
+    (cd $stage/debian/repo && apt-get -qq update && apt-get -qq -o APT::Sandbox::User=root download hello sudo && dpkg-scanpackages . >Packages 2>/dev/null)
+    chmod -R a+rX $stage/debian
+}
+
+make_base() {
+    [ -e $stage/debian/repo/Packages ] && return 0
     rm -rf $stage/debian
     mkdir -p $stage/debian/repo $stage/debian/sources.d
     source_lists $stage/debian/sources.d deb
@@ -192,8 +199,7 @@ make_debian() {
     nice unshare -m mmdebstrap --quiet --mode=root --variant=minbase --aptopt=$stage/debian/apt.conf \
         --dpkgopt=force-unsafe-io --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
         --dpkgopt='path-exclude=/usr/share/locale/*' "$release" $stage/debian/base.tar "$@"
-    (cd $stage/debian/repo && apt-get -qq update && apt-get -qq -o APT::Sandbox::User=root download hello && dpkg-scanpackages . >Packages 2>/dev/null)
-    chmod -R a+rX $stage/debian
+    touch $stage/debian/repo/Packages
     say "made $(du -h $stage/debian/base.tar | cut -f1) of Debian"
 }
 

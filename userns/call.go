@@ -161,7 +161,9 @@ func flagNames(bits uintptr, names []flagName) string {
 func octal(mode uint32) string { return fmt.Sprintf("%#o", mode) }
 
 // capText renders a capability set as capset arguments do.
-func capText(bits uint64) string { return fmt.Sprintf("{%#x, %#x, %#x}", bits, bits, bits) }
+func capText(keep, inheritable uint64) string {
+	return fmt.Sprintf("{%#x, %#x, %#x}", keep, keep, inheritable)
+}
 
 // quoteShort renders data as a string, its tail left out where it is long.
 func quoteShort(data string) string {

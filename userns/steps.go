@@ -186,10 +186,10 @@ func Close(do string, slot Slot) Step { return step(do, unix.SYS_CLOSE, FromSlot
 func Chdir(do, path string) Step { return step(do, unix.SYS_CHDIR, Str(path)) }
 
 // MountFuse mounts a file system that is served through the descriptor fd, which must have been opened in
-// this user namespace: fuse(4).
-func MountFuse(do, target string, fd uint64, uid, gid uint32) Step {
+// this user namespace: fuse(4). bits are MS_* flags.
+func MountFuse(do, target string, fd uint64, uid, gid uint32, bits uintptr) Step {
 	options := fmt.Sprintf("fd=%d,rootmode=40755,user_id=%d,group_id=%d,default_permissions,allow_other", fd, uid, gid)
-	return step(do, unix.SYS_MOUNT, Str("fuse-overlayfs"), Str(target), Str("fuse.fuse-overlayfs"), flags(unix.MS_NOSUID|unix.MS_NODEV, mountFlags), Str(options))
+	return step(do, unix.SYS_MOUNT, Str("fuse-overlayfs"), Str(target), Str("fuse.fuse-overlayfs"), flags(bits, mountFlags), Str(options))
 }
 
 // CloseNumber closes a descriptor that DupTo made.
@@ -273,9 +273,9 @@ func Chown(do string, slot Slot, uid, gid uint32) Step {
 }
 
 // MountOverlay mounts with options as text, by mount(2): for file systems whose options are longer than
-// fsconfig(2) takes (255 bytes each). The kernel takes one page of them.
-func MountOverlay(do, target, options string) Step {
-	return step(do, unix.SYS_MOUNT, Str("overlay"), Str(target), Str("overlay"), flags(unix.MS_NOSUID|unix.MS_NODEV, mountFlags), Str(options))
+// fsconfig(2) takes (255 bytes each). The kernel takes one page of them. bits are MS_* flags.
+func MountOverlay(do, target, options string, bits uintptr) Step {
+	return step(do, unix.SYS_MOUNT, Str("overlay"), Str(target), Str("overlay"), flags(bits, mountFlags), Str(options))
 }
 
 // Socket makes a socket of a family and a kind, non-blocking, and leaves it in slot: socket(2).
@@ -318,18 +318,17 @@ func NewSessionKeyring(do string) Step {
 	return step(do, unix.SYS_KEYCTL, Num(unix.KEYCTL_JOIN_SESSION_KEYRING, "KEYCTL_JOIN_SESSION_KEYRING"), Num(0, "NULL"))
 }
 
-// SetCapabilities sets the effective, permitted and inheritable sets to these bits: capset(2).
-func SetCapabilities(do string, bits uint64) Step {
+// SetCapabilities sets the effective and permitted sets to the bits of keep, and the inheritable one to its own: capset(2).
+func SetCapabilities(do string, keep, inheritable uint64) Step {
 	header := make([]byte, 8)
 	binary.NativeEndian.PutUint32(header, unix.LINUX_CAPABILITY_VERSION_3)
 	data := make([]byte, 24)
 	for half := range 2 {
-		word := uint32(bits >> (32 * half))
-		for set := range 3 {
-			binary.NativeEndian.PutUint32(data[half*12+set*4:], word)
+		for set, bits := range []uint64{keep, keep, inheritable} {
+			binary.NativeEndian.PutUint32(data[half*12+set*4:], uint32(bits>>(32*half)))
 		}
 	}
-	return step(do, unix.SYS_CAPSET, Bytes(header, "{_LINUX_CAPABILITY_VERSION_3, 0}"), Bytes(data, capText(bits)))
+	return step(do, unix.SYS_CAPSET, Bytes(header, "{_LINUX_CAPABILITY_VERSION_3, 0}"), Bytes(data, capText(keep, inheritable)))
 }
 
 // Seccomp installs a filter: seccomp(2), SECCOMP_SET_MODE_FILTER.

@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"cmp"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -146,8 +147,8 @@ func withLayer(ts *testscript.TestScript, img v1.Image, spec string) v1.Image {
 }
 
 // layerTar makes the tar of a layer from lines: `dir PATH [MODE [UID GID]]`, `file PATH CONTENT...`, `mode PATH MODE UID GID
-// CONTENT...` for a file, `link PATH TARGET`, `hard PATH TARGET`, `char PATH MAJOR MINOR`, `fifo PATH`, `host PATH` for a
-// program of this machine with its libraries, `many DIR N` for N empty files.
+// CONTENT...` for a file, `link PATH TARGET`, `hard PATH TARGET`, `char PATH MAJOR MINOR`, `fifo PATH`, `host PATH [MODE
+// [CAPABILITIES]]` for a program of this machine with its libraries, its own mode and security.capability in hex, `many DIR N` for N empty files.
 func layerTar(ts *testscript.TestScript, spec string) []byte {
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
@@ -157,7 +158,7 @@ func layerTar(ts *testscript.TestScript, spec string) []byte {
 			continue
 		}
 		if f[0] == "host" {
-			addHost(ts, w, f[1])
+			addHost(ts, w, f[1:])
 			continue
 		}
 		if f[0] == "many" {
@@ -221,7 +222,18 @@ func addMany(ts *testscript.TestScript, w *tar.Writer, dir, count string) {
 }
 
 // addHost adds a program of this machine and the libraries that ldd(1) names.
-func addHost(ts *testscript.TestScript, w *tar.Writer, program string) {
+func addHost(ts *testscript.TestScript, w *tar.Writer, f []string) {
+	program, mode, pax := f[0], int64(0o755), map[string]string(nil)
+	if len(f) > 1 {
+		n, err := strconv.ParseInt(f[1], 8, 64)
+		ts.Check(err)
+		mode = n
+	}
+	if len(f) > 2 {
+		value, err := hex.DecodeString(f[2])
+		ts.Check(err)
+		pax = map[string]string{"SCHILY.xattr.security.capability": string(value)}
+	}
 	paths := []string{program}
 	out, err := exec.Command("ldd", program).Output()
 	if err == nil { // else it needs none
@@ -236,7 +248,8 @@ func addHost(ts *testscript.TestScript, w *tar.Writer, program string) {
 	for _, path := range paths {
 		data, err := os.ReadFile(path)
 		ts.Check(err)
-		ts.Check(w.WriteHeader(&tar.Header{Name: path[1:], Mode: 0o755, Size: int64(len(data)), ModTime: time.Unix(1700000000, 0)}))
+		ts.Check(w.WriteHeader(&tar.Header{Name: path[1:], Mode: mode, Size: int64(len(data)), ModTime: time.Unix(1700000000, 0), PAXRecords: pax}))
+		mode, pax = 0o755, nil // of the libraries
 		_, err = w.Write(data)
 		ts.Check(err)
 	}
