@@ -39,6 +39,7 @@ type Running struct {
 	caches   *heldCaches
 	fuse     *fuseServer
 	network  network
+	none     *noNetwork // nil: there is a network
 	ended    chan struct{}
 	timedOut atomic.Bool
 	// layersGone says that the sandbox was ended since nobody serves its files any more.
@@ -67,6 +68,8 @@ type Result struct {
 	GitUsed bool
 	// Network is what the sandbox reached and was refused; nil where nobody kept count.
 	Network *slirp.Report
+	// SoughtNetwork says that something inside tried to reach a network, and there was none.
+	SoughtNetwork bool
 	// Uncovered is why a cover could not be renewed, which ended the sandbox.
 	Uncovered error
 	// Used is what the sandbox used, and Reached the limits that it came to.
@@ -151,6 +154,7 @@ func start(s *Spec, streams Streams, prepared *Prepared, notify func(string), in
 		return nil, r.explainStart(err)
 	}
 	r.process = process
+	r.none = watchNoNetwork(s, process.PID)
 	r.network.watch(notify)
 	r.network.ports.Serve(r.sockets)
 	lowerByNotices(&r.Level, process.Notices)
@@ -269,7 +273,7 @@ func (r *Running) Wait() (Result, error) {
 	if r.hub != nil {
 		r.hub.end()
 	}
-	result := Result{Status: exitStatus(status), TimedOut: r.timedOut.Load(), Network: r.network.finish(), Used: r.usage()}
+	result := Result{Status: exitStatus(status), TimedOut: r.timedOut.Load(), Network: r.network.finish(), SoughtNetwork: r.none.sought(), Used: r.usage()}
 	result.Reached = reached(&r.spec.Cgroup.Limits, &result.Used)
 	r.closeGroup()
 	result.GitUsed, result.Uncovered = r.watch.stop()

@@ -22,8 +22,8 @@ const maxRefusals = 20
 
 // printNetwork tells what the network refused, and what would allow it.
 func printNetwork(s *sandbox.Spec, r sandbox.Result) {
-	if s.Network == profiles.NetNone && r.Status != 0 && r.Status < 126 && !r.TimedOut {
-		message("the run had no network")
+	if r.SoughtNetwork && r.Status != 0 && r.Status < 126 {
+		message("the run had no network, and tried to reach one")
 		if service := s.Service(); service != "" {
 			hint("if it failed for that: --allow @%s allows what the tool is configured to use, --allow HOST[:PORT] a host", service)
 		} else {
