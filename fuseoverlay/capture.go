@@ -35,7 +35,11 @@ func (b *builder) capture(e *Entry) {
 	if e.NoExec {
 		attr |= unix.MOUNT_ATTR_NOEXEC
 	}
-	b.shown[e.Target] = true
+	if e.Own {
+		b.kept[e.Target] = true
+	} else {
+		b.shown[e.Target] = true
+	}
 	if e.Copied {
 		b.add(userns.Open(do, e.Upper+"/upper", onlyFolder).To(sourceSlot), userns.CloneTree(do, sourceSlot, false).To(treeSlot))
 		b.lay(do, e.Target, false, attr, e.Mounts)

@@ -62,10 +62,24 @@ type Entry struct {
 	Between string `json:"between,omitempty"`
 	// NoExec keeps noexec on a captured folder that has it.
 	NoExec bool `json:"noexec,omitempty"`
+	// Own says that a captured folder is the sandbox's own, not one of the host's: what other entries are laid over
+	// is made in it where it is missing, as in a Kept one.
+	Own bool `json:"own,omitempty"`
 }
 
 // Shows tells whether the entry shows a folder or file of the host as it is there.
-func (e *Entry) Shows() bool { return e.Kind == Bind || e.Kind == Capture || e.Kind == Cache }
+func (e *Entry) Shows() bool { return e.Kind == Bind || e.Kind == Capture && !e.Own || e.Kind == Cache }
+
+// Folder tells whether it is laid over a folder, not a file or a link.
+func (e *Entry) Folder() bool {
+	switch e.Kind {
+	case Symlink, File, Device, HideFile:
+		return false
+	case Bind:
+		return e.Mode&unix.S_IFMT == unix.S_IFDIR
+	}
+	return true
+}
 
 // Submount is a mount at or below the source of a bind.
 type Submount struct {
@@ -398,13 +412,14 @@ func (b *builder) folder(target string, mode uint32) {
 }
 
 // scratch is a folder of the root's file system laid over itself, since the root is read-only; or
-// over a folder of the host, from a place that the payload cannot enter.
+// over a folder of the host, or one on disk, from a place that the payload cannot enter.
 func (b *builder) scratch(e *Entry) {
 	do := "making " + e.Target
 	source := e.Target
 	if b.image != nil {
 		source = b.image.scratch[e.Target]
-	} else if b.onHost(e.Target) {
+	} else if b.onHost(e.Target) || b.belowKept(e.Target) {
+		b.mountPoint(e.Target, do, true)
 		b.folder(shutDir, 0)
 		b.hidden++
 		source = shutDir + "/" + decimal(b.hidden)

@@ -95,11 +95,11 @@ func (l *Layers) beyond(known []Grant, part projectPart) []Grant {
 
 // asked leaves out what the flags give: they are the user's own as well.
 func (l *Layers) asked(user, mine *Profile) []Grant {
-	out := newComparison(user, l.o.Project.Dir, l.o.Protected).grants(mine)
+	out := newComparison(user, l.o.Home, l.o.Project.Dir, l.o.Protected).grants(mine)
 	if len(out) == 0 || l.o.Flags == nil {
 		return out
 	}
-	besides := newComparison(laid(user, l.o.Flags), l.o.Project.Dir, l.o.Protected).grants(mine)
+	besides := newComparison(laid(user, l.o.Flags), l.o.Home, l.o.Project.Dir, l.o.Protected).grants(mine)
 	return slices.DeleteFunc(out, func(g Grant) bool { return !slices.ContainsFunc(besides, g.covers) })
 }
 

@@ -13,8 +13,8 @@ type realPath struct {
 	dir  bool // it exists, and is a folder
 }
 
-func newComparison(user *Profile, project string, protected []string) *comparison {
-	c := &comparison{user: user, project: project, real: resolve}
+func newComparison(user *Profile, home, project string, protected []string) *comparison {
+	c := &comparison{user: user, home: home, project: project, real: resolve}
 	for _, p := range protected {
 		c.protected = append(c.protected, filepath.Join(project, p))
 	}
@@ -71,9 +71,10 @@ func grantMount(c *comparison, _ List[Mount], mine Mount) string {
 	return fmt.Sprintf("%s %q, shown at %q", verb, mine.Src, mine.Dst)
 }
 
-// grantCapture: what is captured can be read, and is written only on approval.
+// grantCapture: what is captured can be read, and is written only on approval. The home stands for the one inside,
+// which is shown in any case.
 func grantCapture(c *comparison, user List[string], mine string) string {
-	if c.covered(mine, false) {
+	if mine == c.home || c.covered(mine, false) {
 		return ""
 	}
 	for _, u := range user.Items {

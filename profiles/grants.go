@@ -12,6 +12,7 @@ import (
 type comparison struct {
 	user       *Profile
 	project    string
+	home       string
 	protected  []string // absolute
 	mergedList bool     // mine holds the user's entries as well: pass over them
 	real       func(path string) (realPath, bool)
@@ -27,8 +28,8 @@ func (c *comparison) grants(mine *Profile) []Grant {
 }
 
 // Wider lists what merged gives beyond what user gives; both have their
-// defaults filled in, and merged holds the user's entries as well. project is
-// the project's folder, protected as in Options. It decides by these rules:
+// defaults filled in, and merged holds the user's entries as well. home and project
+// are the caller's and the project's folder, protected as in Options. It decides by these rules:
 //
 //   - root.user: an id inside is only a number, outside the payload has the
 //     caller's; but root inside is more than a user inside. root.groups = keep,
@@ -45,8 +46,8 @@ func (c *comparison) grants(mine *Profile) []Grant {
 //     env.set only changes what the payload sees of itself: never a grant, not
 //     even where it overrides a value of the user's.
 //   - the table of a task counts when it is merged, to run the task.
-func Wider(user, merged *Profile, project string, protected []string) []Grant {
-	c := newComparison(user, project, protected)
+func Wider(user, merged *Profile, home, project string, protected []string) []Grant {
+	c := newComparison(user, home, project, protected)
 	c.mergedList = true
 	return c.grants(merged)
 }

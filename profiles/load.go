@@ -155,7 +155,7 @@ func (l *Layers) merged(mine *Profile) *Loaded {
 	if l.o.Flags != nil {
 		merge(p, l.o.Flags)
 	}
-	grants := Wider(l.defaults, p, l.o.Project.Dir, l.o.Protected)
+	grants := Wider(l.defaults, p, l.o.Home, l.o.Project.Dir, l.o.Protected)
 	return &Loaded{Profile: *p, Config: l.Config, Grants: grants, Task: p.Tasks[l.o.Task]}
 }
 

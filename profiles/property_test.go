@@ -100,7 +100,7 @@ func (r *random) try(seed int64) {
 			t.Fatalf("seed %d: %s: %v, the user's own %v\nuser:\n%s\nproject:\n%s\nrefused: %v", seed, what, n, before[what], own, mine, refused)
 		}
 	}
-	if g := Wider(&user.Profile, &merged.Profile, h.path("home/proj"), []string{"sbx.toml", "tools/agent"}); len(g) > 0 {
+	if g := Wider(&user.Profile, &merged.Profile, h.path("home"), h.path("home/proj"), []string{"sbx.toml", "tools/agent"}); len(g) > 0 {
 		t.Fatalf("seed %d: Wider: %v\nuser:\n%s\nproject:\n%s", seed, g, own, mine)
 	}
 }

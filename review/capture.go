@@ -42,6 +42,12 @@ type Capture struct {
 	// Folder is the folder of the host that is held back: a real path, free of symlinks.
 	Folder string `json:"folder"`
 	Driver string `json:"driver"`
+	// Shown is where a folder of sbx's own would lie on the host, by which people name it, and Label how that is
+	// written, as in ~. Both are empty of a folder of the host.
+	Shown string `json:"shown,omitempty"`
+	Label string `json:"label,omitempty"`
+	// Project is the project of the sandbox, from where its changes are asked for, too.
+	Project string `json:"project,omitempty"`
 	// Began is a moment just before the sandbox could first see the folder, by the precise clock. A file of
 	// the host whose ctime is not later has not been changed since; nobody can set a ctime.
 	Began time.Time `json:"began"`

@@ -1,6 +1,7 @@
 package review
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"path"
@@ -111,6 +112,31 @@ func permOf(n *node) uint32 {
 	}
 	return n.perm()
 }
+
+// Shown is its path as people name it: from the top of the captured folder, or below the label of one that is sbx's
+// own, as in ~/.bashrc.
+func (c *Change) Shown() string { return c.held.shown(c.Path) }
+
+// ShownFrom is From as people name it.
+func (c *Change) ShownFrom() string { return c.held.shown(c.From) }
+
+// Labelled tells whether people name it below a label.
+func (c *Change) Labelled() bool { return c.held.Label != "" }
+
+func (c *Capture) shown(rel string) string {
+	switch {
+	case rel == "":
+		return ""
+	case c.Label != "":
+		return c.Label + "/" + rel
+	case strings.HasPrefix(rel, "~"):
+		return "./" + rel // not the home
+	}
+	return rel
+}
+
+// top is the folder by which people name what is in it.
+func (c *Capture) top() string { return cmp.Or(c.Shown, c.Folder) }
 
 // Folder is the captured folder that it lies in.
 func (c *Change) Folder() string { return c.held.Folder }
@@ -597,7 +623,12 @@ func (c *Change) relative(base, p string) string {
 	if !filepath.IsAbs(p) {
 		p = filepath.Join(base, p)
 	}
-	rel, err := filepath.Rel(c.held.Folder, filepath.Clean(p))
+	p = filepath.Clean(p)
+	top := c.held.top()
+	if strings.HasPrefix(p+"/", c.held.Folder+"/") {
+		top = c.held.Folder
+	}
+	rel, err := filepath.Rel(top, p)
 	if err != nil {
 		return ".."
 	}

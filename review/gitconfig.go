@@ -66,7 +66,7 @@ func (h *held) readKeys(dir, text string) {
 // the folder of the file.
 func (h *held) notePlace(dir, key, word string) {
 	if filepath.IsAbs(word) {
-		rel, err := filepath.Rel(h.Folder, word)
+		rel, err := filepath.Rel(h.top(), word)
 		if err != nil || strings.HasPrefix(rel, "..") {
 			return
 		}

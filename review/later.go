@@ -120,7 +120,7 @@ func (h *held) later(c *Change) (why, place string) {
 
 // byName judges by where it lies.
 func (h *held) byName(c *Change, rel string) (why, place string) {
-	full := filepath.Join(h.Folder, rel)
+	full := filepath.Join(h.top(), rel)
 	steps := strings.Split(strings.TrimPrefix(full, "/"), "/")
 	first := len(steps) - strings.Count(rel, "/") - 1 // what is above was there before
 	for i := first; i < len(steps); i++ {
@@ -320,7 +320,7 @@ func (h *held) leaves(rel, target string) string {
 	const out = "a link that leaves the folder"
 	at := path.Dir(rel)
 	if strings.HasPrefix(target, "/") {
-		inside, ok := strings.CutPrefix(target+"/", h.Folder+"/")
+		inside, ok := strings.CutPrefix(target+"/", h.top()+"/")
 		if !ok {
 			return out
 		}

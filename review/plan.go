@@ -47,6 +47,8 @@ type plan struct {
 	Folders []string `json:"folders"`
 	// Captures are the folders of the captures of these, which may be gone by now.
 	Captures []string `json:"captures"`
+	// Projects are those of the sandboxes, where one asks for it as in the folders.
+	Projects []string `json:"projects,omitempty"`
 	// Undoes is the journal that this plan takes back.
 	Undoes string `json:"undoes,omitempty"`
 	// Back says that it takes back what was applied; else it brings it, or brings it again.
@@ -94,6 +96,9 @@ func (s *Set) planOf(changes []*Change, overwrite bool) (*plan, error) {
 		p.index[h] = i
 		p.plan.Folders = append(p.plan.Folders, h.Folder)
 		p.plan.Captures = append(p.plan.Captures, h.Dir)
+		if h.Project != "" && !slices.Contains(p.plan.Projects, h.Project) {
+			p.plan.Projects = append(p.plan.Projects, h.Project)
+		}
 	}
 	changes = slices.Clone(changes)
 	slices.SortStableFunc(changes, func(a, b *Change) int { return strings.Compare(a.Path, b.Path) })

@@ -9,7 +9,9 @@ import (
 // Applied is an apply that can be undone, or an undo that can be redone.
 type Applied struct {
 	Sandbox string
-	Folder  string
+	// Folders are those of the host that it is about, and Projects those from where one may mean it, too.
+	Folders  []string
+	Projects []string
 	// Undone says that it was taken back.
 	Undone bool
 	// Paths are those that it changed.
@@ -33,7 +35,7 @@ func (j Journals) Last(match func(a *Applied) bool) (*Applied, error) {
 		if err := readJSON(jr.dir, doneFile, &d); err != nil {
 			return nil, fmt.Errorf("reading the journal %s: %w", name, err)
 		}
-		a := &Applied{Sandbox: jr.plan.Sandbox, Folder: jr.plan.Folders[0], Undone: jr.plan.Back, name: name}
+		a := &Applied{Sandbox: jr.plan.Sandbox, Folders: jr.plan.Folders, Projects: jr.plan.Projects, Undone: jr.plan.Back, name: name}
 		for _, o := range jr.plan.Ops {
 			a.Paths = append(a.Paths, filepath.Join(jr.plan.Folders[o.Folder], string(o.Path)))
 		}
@@ -65,7 +67,7 @@ func (j Journals) Undo(a *Applied) error {
 	if err := jr.unchanged(&d); err != nil {
 		return err
 	}
-	p := &plan{Sandbox: jr.plan.Sandbox, Folders: jr.plan.Folders, Captures: jr.plan.Captures, Undoes: a.name, Back: !jr.plan.Back}
+	p := &plan{Sandbox: jr.plan.Sandbox, Folders: jr.plan.Folders, Captures: jr.plan.Captures, Projects: jr.plan.Projects, Undoes: a.name, Back: !jr.plan.Back}
 	for i := range slices.Backward(jr.plan.Ops) {
 		if back, ok := jr.plan.Ops[i].reverse(i, d.Now[i]); ok {
 			p.Ops = append(p.Ops, back)

@@ -36,16 +36,17 @@ type Cache struct {
 }
 
 // caches lays out what [files] caches names. A folder that the host does not have is one of the project's alone.
-func (l *layout) caches(s *Spec, r *Request, list []profiles.Val[string]) error {
-	for _, item := range list {
-		if err := l.cache(s, r, item); err != nil {
+func (l *layout) caches(s *Spec, r *Request, p *profiles.Profile) error {
+	for _, item := range p.Files.Caches.Items {
+		if err := l.cache(s, r, item, capturesByName(p.Files.Capture.Items, item.V)); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (l *layout) cache(s *Spec, r *Request, item profiles.Val[string]) error {
+// cache lays one out. Captured says that [files] capture names it too: of a folder that the host has, that is done.
+func (l *layout) cache(s *Spec, r *Request, item profiles.Val[string], captured bool) error {
 	if r.Project.Dir == "" {
 		return &UsageError{"the changes to a cache belong to a project, and there is none here", "start from a project's folder"}
 	}
@@ -84,7 +85,11 @@ func (l *layout) cache(s *Spec, r *Request, item profiles.Val[string]) error {
 		e = fuseoverlay.Entry{Kind: fuseoverlay.Cache, Source: folder, Target: c.Target, Mode: unix.S_IFDIR, Upper: filepath.Join(c.Own, "0")}
 	}
 	l.replace(c.Target)
-	l.add(e)
+	if captured && !there {
+		l.captureCache(s, r, &c, folder)
+	} else {
+		l.add(e)
+	}
 	s.Caches = append(s.Caches, c)
 	return nil
 }

@@ -19,6 +19,14 @@ import (
 // the sandbox's own folder, for review.
 type Captured struct {
 	Folder string `json:"folder"`
+	// Target is where it is seen inside.
+	Target string `json:"target"`
+	// Shown is where a folder that is sbx's own would lie on the host, by which people name it, and Label how that
+	// is written.
+	Shown string `json:"shown,omitempty"`
+	Label string `json:"label,omitempty"`
+	// Own says that it is sbx's own, and made where it is missing.
+	Own bool `json:"own,omitempty"`
 	// Mounts are the mounts below it, which the kernel lets nobody overlay together with it: it is copied
 	// without them, and each is captured for itself.
 	Mounts []string `json:"mounts,omitempty"`
@@ -80,7 +88,7 @@ func (l *layout) captureOne(s *Spec, mounts []host.Mount, folder string, below [
 	l.add(fuseoverlay.Entry{
 		Kind: fuseoverlay.Capture, Source: folder, Target: folder, Mode: unix.S_IFDIR, NoExec: on.Has("noexec"),
 	})
-	s.Captured = append(s.Captured, Captured{Folder: folder, Mounts: below})
+	s.Captured = append(s.Captured, Captured{Folder: folder, Target: folder, Mounts: below})
 	return nil
 }
 
@@ -108,10 +116,16 @@ func (l *layout) holdsState(folder string) error {
 }
 
 // captures adds what [files] capture names.
-func (l *layout) captures(s *Spec, list []profiles.Val[string]) error {
-	for _, item := range list {
-		if item.From.Optional && !exists(item.V) {
+func (l *layout) captures(s *Spec, r *Request, p *profiles.Profile) error {
+	for _, item := range p.Files.Capture.Items {
+		if isHome(item.V, r.Account) {
+			if err := l.captureHome(s, r); err != nil {
+				return err
+			}
 			continue
+		}
+		if !exists(item.V) && (item.From.Optional || capturesByName(p.Files.Caches.Items, item.V)) {
+			continue // a cache that is the project's alone is captured where it is laid out
 		}
 		real, err := l.source(s, item.V, item.From)
 		if err != nil {

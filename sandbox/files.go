@@ -80,10 +80,10 @@ func (l *layout) files(s *Spec, r *Request, p *profiles.Profile) error {
 	if err := l.volumes(s, r.Account.Home, p.Files.Volumes.Values()); err != nil {
 		return err
 	}
-	if err := l.captures(s, p.Files.Capture.Items); err != nil {
+	if err := l.captures(s, r, p); err != nil {
 		return err
 	}
-	if err := l.caches(s, r, p.Files.Caches.Items); err != nil {
+	if err := l.caches(s, r, p); err != nil {
 		return err
 	}
 	if p.Files.GitUser.V {
@@ -194,7 +194,7 @@ func plainError(err error) error {
 // checkTarget holds a target against what is there: in a folder of the host nothing is made for it.
 func (l *layout) checkTarget(target string, dir bool) error {
 	source, entry := l.shows(target)
-	if entry != nil && !entry.Shows() && entry.Kind != fuseoverlay.Scratch && entry.Kind != fuseoverlay.Kept {
+	if entry != nil && !entry.Shows() && entry.Kind != fuseoverlay.Scratch && entry.Kind != fuseoverlay.Kept && !entry.Own {
 		return &UsageError{fmt.Sprintf("mounting on %s: it lies in what the sandbox makes itself", target), "choose another target"}
 	}
 	if source == "" {

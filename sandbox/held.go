@@ -61,6 +61,11 @@ type maker struct {
 }
 
 func (m *maker) make(c *Captured) error {
+	if c.Own {
+		if err := m.spec.makeOwn(c); err != nil {
+			return err
+		}
+	}
 	for _, k := range m.known {
 		if k.Folder == c.Folder {
 			return m.again(c, k)
@@ -178,7 +183,7 @@ func (m *maker) fill(c *Captured, dir string) error {
 	} else if err := m.overlay(from, to, dir); err != nil {
 		return err
 	}
-	made := review.Capture{Folder: c.Folder, Driver: driver, Began: began, User: m.user()}
+	made := review.Capture{Folder: c.Folder, Driver: driver, Began: began, User: m.user(), Project: m.spec.Project.Dir, Shown: c.Shown, Label: c.Label}
 	made.Hide(hidden)
 	if err := review.Begin(dir, made); err != nil {
 		return err
@@ -307,7 +312,8 @@ func Writers(store *state.Store, folders []string) (names []string) {
 
 func (s *Spec) writesTo(folders []string) bool {
 	return slices.ContainsFunc(s.Root.Entries, func(e fuseoverlay.Entry) bool {
-		return e.Kind == fuseoverlay.Bind && e.Writable && slices.ContainsFunc(folders, func(dir string) bool {
+		writes := e.Kind == fuseoverlay.Bind && e.Writable || e.Kind == fuseoverlay.Kept
+		return writes && slices.ContainsFunc(folders, func(dir string) bool {
 			return host.Within(e.Source, dir) || host.Within(dir, e.Source)
 		})
 	})

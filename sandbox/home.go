@@ -21,7 +21,7 @@ func (l *layout) keepHome(s *Spec, r *Request, p *profiles.Profile, home string)
 	case r.Project.Dir == "" || home == "/":
 		return &UsageError{"a kept home belongs to a project, and there is none here", "start from a project's folder, or leave [files] home out"}
 	}
-	folder := filepath.Join(dataFolder(r.Account.Home), "homes", nameOf(r.Project.Dir))
+	folder := homeFolder(r)
 	data := filepath.Join(folder, volumeData)
 	// What lies in it is the payload's own doing, links included: on the host's root mounts below it are made with care.
 	e := fuseoverlay.Entry{Kind: fuseoverlay.Kept, Source: data, Target: home, Mode: 0o700}

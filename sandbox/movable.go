@@ -34,16 +34,16 @@ func (m *mover) prepare(root *os.File, path string) error {
 		return err
 	}
 	for _, c := range m.spec.Captured {
-		if c.Driver != review.Overlay || !host.Within(where, c.Folder) {
+		if c.Driver != review.Overlay || !host.Within(where, c.Target) {
 			continue
 		}
-		top, err := openInRoot(root, c.Folder)
+		top, err := openInRoot(root, c.Target)
 		if err != nil {
 			return err
 		}
 		same := sameMount(top, "", parent, "")
 		top.Close()
-		rel, err := filepath.Rel(c.Folder, filepath.Join(where, name))
+		rel, err := filepath.Rel(c.Target, filepath.Join(where, name))
 		if err == nil && same && c.comesFromBelow(rel) {
 			return m.lift(parent, name)
 		}

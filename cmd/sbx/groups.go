@@ -119,7 +119,7 @@ func spread(list []row) []row {
 
 // groupOf names the group of a change: its package, or the topmost folder that is new with it.
 func groupOf(c *review.Change, made map[string]bool) string {
-	if before, after, ok := strings.Cut("/"+c.Path, "/node_modules/"); ok {
+	if before, after, ok := strings.Cut("/"+c.Shown(), "/node_modules/"); ok {
 		steps := strings.SplitN(after, "/", 3)
 		n := 1
 		if strings.HasPrefix(steps[0], "@") { // a scope
@@ -137,7 +137,12 @@ func groupOf(c *review.Change, made map[string]bool) string {
 	if top == "" {
 		return ""
 	}
-	return strings.TrimPrefix(top, c.Folder()+"/") + "/"
+	steps := strings.Count(strings.TrimPrefix(c.Where(), top), "/")
+	name := c.Shown()
+	for range steps {
+		name = path.Dir(name)
+	}
+	return name + "/"
 }
 
 // crowded gathers those that run later where they are many of one kind in one folder: the few others would
@@ -149,7 +154,7 @@ func crowded(list []row, all bool) []row {
 	type key struct{ top, why string }
 	groups := map[key][]*review.Change{}
 	keyOf := func(c *review.Change) key {
-		top, _, nested := strings.Cut(c.Path, "/")
+		top, _, nested := strings.Cut(c.Shown(), "/")
 		if !nested {
 			top = "."
 		}

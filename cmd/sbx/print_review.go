@@ -95,7 +95,7 @@ func startPager() (io.WriteCloser, func() error) {
 
 // shownPath is a change's path, with a slash where it is a folder.
 func shownPath(c *review.Change) string {
-	name := c.Path
+	name := c.Shown()
 	if c.Type() == "folder" {
 		name += "/"
 	}
@@ -180,7 +180,7 @@ func sizes(r row) string {
 	case c.Kind == review.Deleted && c.Type() == "folder":
 		return fmt.Sprintf("%s, %s", several(uint64(c.Files), "file", "files"), inBytes(c.OldSize()))
 	case c.Kind == review.Renamed:
-		return "from " + c.From
+		return "from " + c.ShownFrom()
 	case c.Kind == review.Replaced:
 		return "a " + c.Type() + " in place of a " + c.OldType() + targets(c)
 	case c.Type() == "symlink":
@@ -214,7 +214,7 @@ func printPaths(list []*review.Change) error {
 	w := bufio.NewWriter(os.Stdout)
 	for _, c := range list {
 		if !c.Inner {
-			fmt.Fprintln(w, escape(c.Path))
+			fmt.Fprintln(w, escape(c.Shown()))
 		}
 	}
 	return w.Flush()
@@ -247,10 +247,10 @@ func changesAsJSON(list []*review.Change) []changeJSON {
 		if c.Inner {
 			continue
 		}
-		j := changeJSON{Path: c.Path, Change: string(c.Kind), Folder: c.Folder(), Type: c.Type(), From: c.From, Size: c.Size(), OldSize: c.OldSize(),
+		j := changeJSON{Path: c.Shown(), Change: string(c.Kind), Folder: c.Folder(), Type: c.Type(), From: c.ShownFrom(), Size: c.Size(), OldSize: c.OldSize(),
 			Target: c.Target, OldTarget: c.OldTarget, Conflict: c.Conflict, Refused: c.Refused}
-		if !utf8.ValidString(c.Path) {
-			j.PathBytes = base64.StdEncoding.EncodeToString([]byte(c.Path))
+		if !utf8.ValidString(c.Shown()) {
+			j.PathBytes = base64.StdEncoding.EncodeToString([]byte(c.Shown()))
 		}
 		if c.Later != "" {
 			j.RunsLater = &c.Later
@@ -351,12 +351,12 @@ func printPatch(out *screen, c *review.Change) error {
 		fmt.Fprintln(out, "binary")
 		return nil
 	}
-	old, now := "a/"+c.Path, "b/"+c.Path
+	old, now := "a/"+c.Shown(), "b/"+c.Shown()
 	if c.Kind == review.Created {
 		old = "/dev/null"
 	}
 	if c.Kind == review.Renamed {
-		old = "a/" + c.From
+		old = "a/" + c.ShownFrom()
 	}
 	if c.Kind == review.Deleted {
 		now = "/dev/null"
@@ -449,9 +449,9 @@ func printWriters(names []string) {
 	}
 }
 
-func printRefused(c *review.Change) { message("left out %s: %s", c.Path, c.Refused) }
+func printRefused(c *review.Change) { message("left out %s: %s", c.Shown(), c.Refused) }
 
-func printMerged(c *review.Change) { message("merged %s", c.Path) }
+func printMerged(c *review.Change) { message("merged %s", c.Shown()) }
 
 func printNothingToApply(name string, later []*review.Change) {
 	if len(later) == 0 {
@@ -487,7 +487,7 @@ func printUndone(a *review.Applied) {
 func printUnclean(name string, list []*review.Change) {
 	message("nothing was applied: %s", count(list).words())
 	for _, c := range list[:min(len(list), few)] {
-		message("%s", strings.Join(slices.DeleteFunc([]string{c.Path, c.Later, c.Conflict, c.Refused}, func(s string) bool { return s == "" }), ": "))
+		message("%s", strings.Join(slices.DeleteFunc([]string{c.Shown(), c.Later, c.Conflict, c.Refused}, func(s string) bool { return s == "" }), ": "))
 	}
 	hint("sbx diff %s; sbx apply %s; sbx discard %s", name, name, name)
 }

@@ -90,7 +90,7 @@ func openSandbox(store *state.Store, record *state.Record, paths []string) (*hel
 	set.Live = record.Status() != state.Exited
 	set.Foreign = sandbox.OpenForeign
 	set.Path = foldersOnPath(at.cwd)
-	return &heldBack{store, record, set, paths, at.cwd}, nil
+	return &heldBack{store, record, set, fromHome(paths, at.account.Home), at.cwd}, nil
 }
 
 // foldersOnPath are those of PATH, resolved: what is in them is executed by its bare name.
@@ -121,7 +121,7 @@ func lastHeld(store *state.Store, paths []string) (*heldBack, error) {
 	for _, record := range list {
 		captures, err := review.Captures(sandbox.CapturesFolder(store.Upper(record.Name)))
 		here := func(c *review.Capture) bool {
-			return host.Within(at.cwd, c.Folder) || host.Within(c.Folder, at.cwd) || host.Within(at.project.Dir, c.Folder)
+			return at.concerns([]string{c.Folder}, []string{c.Project}) || host.Within(at.project.Dir, c.Folder)
 		}
 		if err != nil || !slices.ContainsFunc(captures, here) {
 			continue
@@ -140,6 +140,13 @@ func lastHeld(store *state.Store, paths []string) (*heldBack, error) {
 		}
 	}
 	return nil, &nothingHeldError{}
+}
+
+// concerns tells whether changes to some folders are meant by whoever is here: in one of them, above one, or in one of
+// the projects of the sandboxes that made them.
+func (p *place) concerns(folders, projects []string) bool {
+	return slices.ContainsFunc(folders, func(dir string) bool { return host.Within(p.cwd, dir) || host.Within(dir, p.cwd) }) ||
+		slices.ContainsFunc(projects, func(dir string) bool { return dir != "" && host.Within(p.cwd, dir) })
 }
 
 // nothingHeldError is the lack of anything to review.
@@ -171,11 +178,23 @@ func (h *heldBack) changes() ([]*review.Change, error) {
 // matches takes a path as from the working folder, and as from the top of the captured one, as the list of
 // changes shows it.
 func (h *heldBack) matches(c *review.Change, p string) bool {
-	return c.Matches(h.base, []string{p}) || !filepath.IsAbs(p) && !strings.HasPrefix(p, "..") && c.Matches(c.Folder(), []string{p})
+	return c.Matches(h.base, []string{p}) || !filepath.IsAbs(p) && !strings.HasPrefix(p, "..") && !c.Labelled() && c.Matches(c.Folder(), []string{p})
 }
 
 func (h *heldBack) named(c *review.Change) bool {
-	return c.Named(h.base, h.paths) || c.Named(c.Folder(), slices.DeleteFunc(slices.Clone(h.paths), filepath.IsAbs))
+	return c.Named(h.base, h.paths) || !c.Labelled() && c.Named(c.Folder(), slices.DeleteFunc(slices.Clone(h.paths), filepath.IsAbs))
+}
+
+// fromHome puts the home in the place of ~, which the list of changes shows, where no shell has done that. A file of that
+// name is written ./~.
+func fromHome(paths []string, home string) []string {
+	list := slices.Clone(paths)
+	for i, p := range list {
+		if p == "~" || strings.HasPrefix(p, "~/") {
+			list[i] = filepath.Join(home, p[1:])
+		}
+	}
+	return list
 }
 
 // applicable are the changes that an apply takes by itself: not what can never be applied, and what runs

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"sbx/host"
 	"sbx/review"
 	"sbx/sandbox"
 )
@@ -34,7 +33,7 @@ func (c *undoCmd) Run() error {
 		if a.Undone != c.Redo || c.Name != "" && a.Sandbox != c.Name {
 			return false
 		}
-		return c.Name != "" || host.Within(at.cwd, a.Folder) || host.Within(a.Folder, at.cwd)
+		return c.Name != "" || at.concerns(a.Folders, a.Projects)
 	})
 	if err != nil {
 		return err
@@ -42,7 +41,7 @@ func (c *undoCmd) Run() error {
 	if last == nil {
 		return &nothingAppliedError{c.Name, c.Redo}
 	}
-	printWriters(sandbox.Writers(store, []string{last.Folder}))
+	printWriters(sandbox.Writers(store, last.Folders))
 	done := progress("undoing")
 	err = journals.Undo(last)
 	done()
