@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 
@@ -45,7 +44,9 @@ func (m *mover) prepare(root *os.File, path string) error {
 		top.Close()
 		rel, err := filepath.Rel(c.Target, filepath.Join(where, name))
 		if err == nil && same && c.comesFromBelow(rel) {
-			return m.lift(parent, name)
+			upper := c.upperFolder(rel)
+			defer upper.Close() // of a nil file: an error that nobody needs
+			return m.lift(parent, name, upper)
 		}
 	}
 	return nil
@@ -103,6 +104,28 @@ func (c *Captured) comesFromBelow(rel string) bool {
 	return true
 }
 
+// upperFolder opens what an overlay's upper has of a folder by now; nil is nothing.
+func (c *Captured) upperFolder(rel string) *os.File {
+	upper, err := openFolder(filepath.Join(c.Dir, review.UpperName))
+	if err != nil {
+		return nil
+	}
+	defer upper.Close()
+	return folderBelow(upper, rel)
+}
+
+// folderBelow opens a folder below another, either of which may be nil, for nothing.
+func folderBelow(dir *os.File, rel string) *os.File {
+	if dir == nil {
+		return nil
+	}
+	f, err := openBelow(dir, rel, unix.O_RDONLY|unix.O_DIRECTORY)
+	if err != nil {
+		return nil
+	}
+	return f
+}
+
 // liftedTree is what a folder that is lifted may have in it at most.
 var liftedTree = bounds{entries: 500_000, bytes: 1 << 40}
 
@@ -111,7 +134,7 @@ const liftedDepth = 200
 
 // lift makes a folder one of the upper layer. A supervisor that is killed meanwhile leaves a part of it under another
 // name: in what is held for review, that is seen there.
-func (m *mover) lift(parent *os.File, name string) error {
+func (m *mover) lift(parent *os.File, name string, upper *os.File) error {
 	old, err := openBelow(parent, name, unix.O_RDONLY|unix.O_DIRECTORY)
 	if err != nil {
 		return err
@@ -132,7 +155,7 @@ func (m *mover) lift(parent *os.File, name string) error {
 	}
 	defer made.Close()
 	for range 3 { // others may put something into it meanwhile
-		if err = moveAll(old, made, &m.ending); err != nil {
+		if err = (&transfer{stop: &m.ending}).all(old, made, upper); err != nil {
 			break
 		}
 		if err = unix.Unlinkat(int(parent.Fd()), name, unix.AT_REMOVEDIR); err != unix.ENOTEMPTY {
@@ -140,7 +163,7 @@ func (m *mover) lift(parent *os.File, name string) error {
 		}
 	}
 	if err != nil {
-		return errors.Join(err, moveAll(made, old, new(atomic.Bool)), like(old, &st), unix.Unlinkat(int(parent.Fd()), passing, unix.AT_REMOVEDIR))
+		return errors.Join(err, (&transfer{back: true}).all(made, old, nil), like(old, &st), unix.Unlinkat(int(parent.Fd()), passing, unix.AT_REMOVEDIR))
 	}
 	err = finishLike(made, old, &st)
 	return errors.Join(err, unix.Renameat2(int(parent.Fd()), passing, int(parent.Fd()), name, unix.RENAME_NOREPLACE))
@@ -191,39 +214,4 @@ func finishLike(made, old *os.File, st *unix.Stat_t) error {
 	copyAttributes(made, old)
 	unix.Fchown(int(made.Fd()), -1, int(st.Gid))
 	return like(made, st)
-}
-
-// moveAll moves what is in a folder into another one, folder by folder and file by file, until told to stop. Nothing
-// that is mounted on is moved.
-func moveAll(from, to *os.File, stop *atomic.Bool) error {
-	again, err := openBelow(from, ".", unix.O_RDONLY|unix.O_DIRECTORY)
-	if err != nil {
-		return err
-	}
-	defer again.Close()
-	return eachEntry(again, func(name string, st *unix.Stat_t) error {
-		switch {
-		case stop.Load():
-			return wrap(unix.ECANCELED, "moving", name)
-		case !sameMount(from, "", from, name):
-			return wrap(unix.EBUSY, "moving", name)
-		case st.Mode&unix.S_IFMT != unix.S_IFDIR:
-			return wrap(unix.Renameat2(int(from.Fd()), name, int(to.Fd()), name, unix.RENAME_NOREPLACE), "moving", name)
-		}
-		sub, err := openBelow(from, name, unix.O_RDONLY|unix.O_DIRECTORY)
-		if err != nil {
-			return err
-		}
-		defer sub.Close()
-		made, err := makeLike(to, name)
-		if err != nil {
-			return err
-		}
-		defer made.Close()
-		// Where it fails half way, this one tells still what the other was like, to who moves all back.
-		if err := errors.Join(moveAll(sub, made, stop), finishLike(made, sub, st)); err != nil {
-			return err
-		}
-		return wrap(unix.Unlinkat(int(from.Fd()), name, unix.AT_REMOVEDIR), "removing", name)
-	})
 }
