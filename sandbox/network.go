@@ -43,6 +43,8 @@ func (e *NoBuiltinError) Error() string {
 
 // Egress is what a network of the sandbox's own may reach.
 type Egress struct {
+	// Unused says that the profile has a list and no network.
+	Unused bool `json:"unused,omitempty"`
 	// Restricted says that Allow is all that is reached.
 	Restricted bool     `json:"restricted"`
 	Allow      []string `json:"allow,omitempty"`
@@ -183,6 +185,7 @@ func (s *Spec) resolveEgress(p *profiles.Network, f *finder, ask bool) error {
 		return &UsageError{"--ask: this sandbox has no network that could be asked for", "leave --net none out, or --ask"}
 	}
 	s.Egress.Ask = ask
+	s.Egress.Unused = p.Allow.Set && s.Network == profiles.NetNone
 	s.Egress.Restricted = (p.Allow.Set || ask) && s.Network != profiles.NetNone
 	if !s.Egress.Restricted {
 		return nil
@@ -462,6 +465,9 @@ func (s *Spec) egressWords() string {
 	case profiles.NetHost:
 		return "the host's own, its loopback included"
 	case profiles.NetNone:
+		if s.Egress.Unused {
+			return "none but a loopback of its own; the profile's allow has no effect under mode none"
+		}
 		return "none but a loopback of its own"
 	}
 	by := "one of its own, by " + filepath.Base(s.NetProgram)

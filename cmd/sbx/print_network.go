@@ -24,9 +24,13 @@ const maxRefusals = 20
 func printNetwork(s *sandbox.Spec, r sandbox.Result) {
 	if r.SoughtNetwork && r.Status != 0 && r.Status < 126 {
 		message("the run had no network, and tried to reach one")
-		if service := s.Service(); service != "" {
+		service := s.Service()
+		switch {
+		case s.Egress.Unused:
+			hint("the profile's allow has no effect under mode none: --net on, or mode = \"on\" in [network]")
+		case service != "":
 			hint("if it failed for that: --allow @%s allows what the tool is configured to use, --allow HOST[:PORT] a host", service)
-		} else {
+		default:
 			hint("if it failed for that, name the hosts that it needs: --allow HOST[:PORT]")
 		}
 		return
