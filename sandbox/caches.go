@@ -25,6 +25,9 @@ import (
 // lie in caches/PROJECT/FOLDER/0 below the data folder, and stay for the project's next run. An overlay's
 // upper serves one mount at a time: who comes while it is in use has it as a layer below changes that pass, in
 // the first free of the folders 1, 2 and so on.
+//
+// Where the host has no such folder the project's own lies in caches/PROJECT/FOLDER/alone. It is never an upper: the payload
+// wrote to it without an overlay between, and so the books of one too (the attributes user.overlay.*), which count in an upper.
 
 // Cache is one of a sandbox's caches.
 type Cache struct {
@@ -67,7 +70,7 @@ func (l *layout) cache(s *Spec, r *Request, item profiles.Val[string], captured 
 	if slices.ContainsFunc(l.entries[l.base:], func(e fuseoverlay.Entry) bool { return e.Target == c.Target }) {
 		return nil // it is captured, or something is mounted there by name: that says more than that it is a cache
 	}
-	e := fuseoverlay.Entry{Kind: fuseoverlay.Kept, Source: filepath.Join(c.Own, "0", upperName), Target: c.Target, Mode: 0o700}
+	e := fuseoverlay.Entry{Kind: fuseoverlay.Kept, Source: filepath.Join(c.Own, aloneName, upperName), Target: c.Target, Mode: 0o700}
 	if s.Image != nil {
 		e.Kind, e.Writable, e.Mode = fuseoverlay.Bind, true, unix.S_IFDIR
 	}
@@ -82,7 +85,7 @@ func (l *layout) cache(s *Spec, r *Request, item profiles.Val[string], captured 
 			return l.bind(folder, c.Target, false)
 		}
 		c.Folder = folder
-		e = fuseoverlay.Entry{Kind: fuseoverlay.Cache, Source: folder, Target: c.Target, Mode: unix.S_IFDIR, Upper: filepath.Join(c.Own, "0")}
+		e = fuseoverlay.Entry{Kind: fuseoverlay.Cache, Source: folder, Target: c.Target, Mode: unix.S_IFDIR, Upper: filepath.Join(c.Own, keptName)}
 	}
 	l.replace(c.Target)
 	if captured && !there {
@@ -96,8 +99,7 @@ func (l *layout) cache(s *Spec, r *Request, item profiles.Val[string], captured 
 
 // shownBy tells whether an entry is the one that shows the cache.
 func (c *Cache) shownBy(e *fuseoverlay.Entry) bool {
-	first := filepath.Join(c.Own, "0")
-	return e.Target == c.Target && (e.Upper == first || e.Source == filepath.Join(first, upperName))
+	return e.Target == c.Target && (e.Upper == filepath.Join(c.Own, keptName) || e.Source == filepath.Join(c.Own, aloneName, upperName))
 }
 
 // atHome is where a folder below the caller's home lies below the home inside, which root and users of images
@@ -145,7 +147,12 @@ func onlyToRead(folder, data string) (string, error) {
 	return "", nil
 }
 
-const upperName = "upper"
+// Folders below a cache's own: what holds a project's changes, its folder where the host has none, and what lies in each.
+const (
+	keptName  = "0"
+	aloneName = "alone"
+	upperName = "upper"
+)
 
 // heldCaches are the caches of a running sandbox.
 type heldCaches struct {
@@ -173,48 +180,50 @@ func holdCaches(s *Spec, notify func(string)) (*heldCaches, error) {
 const maxPassing = 1000
 
 func (h *heldCaches) hold(c *Cache, e *fuseoverlay.Entry, notify func(string)) error {
-	how := unix.LOCK_EX
-	if c.Folder == "" {
-		how = unix.LOCK_SH // a folder as any other, for all of the project's sandboxes
+	if c.Folder == "" { // a folder as any other, for all of the project's sandboxes
+		dir := filepath.Join(c.Own, aloneName)
+		lock, err := makeLocked(dir, unix.LOCK_SH)
+		if err != nil {
+			return err
+		}
+		h.locks = append(h.locks, lock)
+		return makeFolder(filepath.Join(dir, upperName), 0o700)
 	}
-	first := filepath.Join(c.Own, "0")
-	lock, err := makeLocked(first, how)
+	kept := filepath.Join(c.Own, keptName)
+	lock, err := makeLocked(kept, unix.LOCK_EX|unix.LOCK_NB)
 	if err == nil {
 		h.locks = append(h.locks, lock)
-		return fillCache(c, e, first, notify)
+		return fillCache(c, e, kept, notify)
 	}
 	for n := 1; n < maxPassing && errors.Is(err, unix.EWOULDBLOCK); n++ {
 		dir := filepath.Join(c.Own, strconv.Itoa(n))
-		if lock, err = makeLocked(dir, unix.LOCK_EX); err == nil {
+		if lock, err = makeLocked(dir, unix.LOCK_EX|unix.LOCK_NB); err == nil {
 			h.locks, h.passing = append(h.locks, lock), append(h.passing, dir)
-			return pass(c, e, first, dir, notify)
+			return pass(c, e, kept, dir, notify)
 		}
 	}
 	return err
 }
 
-// makeLocked makes a folder where it is missing, and locks it; unix.EWOULDBLOCK where another has it.
+// makeLocked makes a folder where it is missing, and locks it; with LOCK_NB unix.EWOULDBLOCK where another has it.
 func makeLocked(dir string, how int) (lock *os.File, err error) {
 	for err = fs.ErrNotExist; errors.Is(err, fs.ErrNotExist); { // while other commands remove it
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return nil, err
 		}
-		lock, err = lockFolder(dir, how|unix.LOCK_NB)
+		lock, err = lockFolder(dir, how)
 	}
 	return lock, err
 }
 
 // pass has an entry show a cache under changes that nobody keeps.
-func pass(c *Cache, e *fuseoverlay.Entry, first, dir string, notify func(string)) error {
+func pass(c *Cache, e *fuseoverlay.Entry, kept, dir string, notify func(string)) error {
 	for _, left := range []string{upperName, "work"} { // of a sandbox that was killed
 		if err := removeFolder(filepath.Join(dir, left)); err != nil {
 			return err
 		}
 	}
-	*e = fuseoverlay.Entry{Kind: fuseoverlay.Cache, Source: c.Folder, Between: filepath.Join(first, upperName), Target: c.Target, Mode: unix.S_IFDIR, Upper: dir}
-	if c.Folder == "" {
-		e.Source, e.Between = e.Between, ""
-	}
+	*e = fuseoverlay.Entry{Kind: fuseoverlay.Cache, Source: c.Folder, Between: filepath.Join(kept, upperName), Target: c.Target, Mode: unix.S_IFDIR, Upper: dir}
 	notify("another sandbox of this project has the cache " + c.Target + ": what this one adds there goes when it ends")
 	return fillCache(c, e, dir, notify)
 }
@@ -227,7 +236,7 @@ func fillCache(c *Cache, e *fuseoverlay.Entry, dir string, notify func(string)) 
 			return err
 		}
 	}
-	if e.Kind == fuseoverlay.Cache && !carriesAttributes(filepath.Join(dir, upperName)) {
+	if !carriesAttributes(filepath.Join(dir, upperName)) {
 		readOnlyCache(e)
 		notify(c.Target + " is shown read-only: the file system of " + dir + " has no user attributes")
 	}

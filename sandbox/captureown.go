@@ -43,7 +43,7 @@ func homeFolder(r *Request) string {
 
 // captureCache holds what changes in a cache that is the project's alone.
 func (l *layout) captureCache(s *Spec, r *Request, c *Cache, folder string) {
-	data := filepath.Join(c.Own, "0", upperName)
+	data := filepath.Join(c.Own, aloneName, upperName)
 	l.add(ownCapture(s, data, c.Target))
 	label := folder
 	if rest, below := strings.CutPrefix(folder, r.Account.Home+"/"); below {
