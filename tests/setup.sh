@@ -6,7 +6,7 @@
 #   tests/setup.sh stage DIR        copies DIR (binaries) and the source tree to where the test users can read them
 #   tests/setup.sh hello            fetches the Debian source package `hello`
 #   tests/setup.sh debian           makes a Debian base, for the tests of images
-#   tests/setup.sh rust             brings cargo, for `make test-all`
+#   tests/setup.sh long             brings what the long scripts need, for `make test-all`
 #   tests/setup.sh development      makes a development image and brings podman, for the benchmark
 #   tests/setup.sh guest DIR        builds the guest of tests/vm in DIR, unless it is there
 #
@@ -62,7 +62,7 @@ prepare() {
         install_missing uidmap apparmor bubblewrap tmux jq iproute2 procps gcc libc6-dev make git python3 vim-tiny dpkg-dev strace gdb util-linux \
             slirp4netns passt curl iperf3 \
             ruby rake cmake debhelper fakeroot help2man texinfo python3-pip python3-setuptools python3-wheel \
-            docker-registry skopeo umoci fuse-overlayfs mmdebstrap apache2-utils zstd btrfs-progs
+            dbus-daemon docker-registry skopeo umoci fuse-overlayfs mmdebstrap apache2-utils zstd btrfs-progs
         command -v npm >/dev/null || install_missing npm
     fi
 
@@ -174,8 +174,11 @@ make_development() {
     say "made $(du -h $stage/debian/dev.tar | cut -f1) of a development image"
 }
 
-# make_rust brings cargo, for a long script.
-make_rust() { install_missing cargo; }
+# prepare_long brings what only long scripts need: a Rust toolchain, an X server, programs that look for holes.
+prepare_long() {
+    install_missing cargo xvfb lynis checksec libcap2-bin
+    install -d -m 1777 /tmp/.X11-unix # as a machine with a desktop has it
+}
 
 # make_debian makes a Debian base as a tar, and a package source of two packages, for the tests of images.
 make_debian() {
@@ -208,8 +211,8 @@ prepare) prepare "${2-}" ;;
 stage) stage_files "$2" "${3-}" ;;
 hello) fetch_hello ;;
 debian) make_debian ;;
-rust) make_rust ;;
+long) prepare_long ;;
 development) make_development ;;
 guest) build_guest "$2" ;;
-*) echo "usage: $0 prepare [demo|guest] | stage DIR [MODCACHE] | hello | debian | rust | development | guest DIR" >&2; exit 2 ;;
+*) echo "usage: $0 prepare [demo|guest] | stage DIR [MODCACHE] | hello | debian | long | development | guest DIR" >&2; exit 2 ;;
 esac

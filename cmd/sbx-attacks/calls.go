@@ -196,21 +196,35 @@ func alone(name string) (string, error) {
 	return strings.TrimSpace(string(out)), nil
 }
 
-func childMain(name string) {
-	if name == "keyring-i386" {
-		spec := unix.KEY_SPEC_SESSION_KEYRING
-		const keyctl = 288
-		if r := int32(int80(keyctl, unix.KEYCTL_GET_KEYRING_ID, uint32(spec), 1)); r < 0 {
-			fmt.Println("keyctl by int $0x80:", syscall.Errno(-r))
-			os.Exit(1)
-		} else {
-			fmt.Println("keyctl by int $0x80: session keyring", r)
-		}
+func childMain(word string) {
+	name, arg, _ := strings.Cut(word, "=")
+	got, err := "", error(nil)
+	switch name {
+	case "keyring-i386":
+		got, err = sessionKeyringI386Here()
+	case "pivot-root":
+		got, err = pivotRootHere()
+	case "leave-root":
+		got, err = leaveRootHere(arg)
 	}
-	os.Exit(0)
+	if err != nil {
+		fmt.Println(strings.ReplaceAll(err.Error(), "\n", ", "))
+		os.Exit(1)
+	}
+	fmt.Println(got)
 }
 
 func sessionKeyringI386(string) (string, error) { return alone("keyring-i386") }
+
+func sessionKeyringI386Here() (string, error) {
+	spec := unix.KEY_SPEC_SESSION_KEYRING
+	const keyctl = 288
+	r := int32(int80(keyctl, unix.KEYCTL_GET_KEYRING_ID, uint32(spec), 1))
+	if r < 0 {
+		return "", fmt.Errorf("keyctl by int $0x80: %w", syscall.Errno(-r))
+	}
+	return fmt.Sprint("keyctl by int $0x80: session keyring ", r), nil
+}
 
 // int80 makes a system call the 32-bit way.
 func int80(nr, a, b, c uint32) uint32

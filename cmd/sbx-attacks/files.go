@@ -113,7 +113,8 @@ func connect(arg string) (string, error) {
 }
 
 // writable tries to make a file in every mounted folder and to open every mounted file for writing. Mounts below the
-// folders in arg (parted by colons) may be written, and so may the sandbox's own tmpfs, proc, devpts and devices.
+// folders in arg (parted by colons) may be written, and so may the sandbox's own tmpfs, proc, devpts and devices. ~ is the home
+// inside: one that is kept, and caches in it, are the sandbox's own.
 func writable(arg string) (string, error) {
 	b, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil {
@@ -139,6 +140,9 @@ func writable(arg string) (string, error) {
 
 func allowed(path, list string) bool {
 	for _, dir := range strings.Split(list, ":") {
+		if dir == "~" {
+			dir = os.Getenv("HOME")
+		}
 		if dir != "" && (path == dir || strings.HasPrefix(path, dir+"/")) {
 			return true
 		}

@@ -49,25 +49,44 @@ func joinNamespaces(string) (string, error) {
 	return "", last
 }
 
-// What reads the memory, the files or the books of another process works on this very one as well, where it works.
+// What reads the memory, the files or the books of another process works on this very one as well, where it works. pid
+// names another.
 
-func readMemory(string) (string, error) {
+func readMemory(pid string) (string, error) {
 	var from, to [1]byte
 	local := unix.Iovec{Base: &to[0], Len: 1}
 	remote := unix.RemoteIovec{Base: uintptr(unsafe.Pointer(&from[0])), Len: 1}
-	n, err := unix.ProcessVMReadv(os.Getpid(), []unix.Iovec{local}, []unix.RemoteIovec{remote}, 0)
+	of := os.Getpid()
+	if pid != "" {
+		fmt.Sscan(pid, &of)
+		remote.Base = mappedBy(of)
+	}
+	n, err := unix.ProcessVMReadv(of, []unix.Iovec{local}, []unix.RemoteIovec{remote}, 0)
 	if err != nil {
 		return "", fmt.Errorf("process_vm_readv: %w", err)
 	}
 	return fmt.Sprintf("process_vm_readv read %d byte", n), nil
 }
 
-func takeDescriptor(string) (string, error) {
-	pid, err := unix.PidfdOpen(os.Getpid(), 0)
+// mappedBy is the first address that a process has mapped; where that may not be known, one that programs often have.
+func mappedBy(pid int) (address uintptr) {
+	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/maps", pid))
+	if n, _ := fmt.Sscanf(string(b), "%x-", &address); n != 1 {
+		return 0x400000
+	}
+	return address
+}
+
+func takeDescriptor(pid string) (string, error) {
+	of := os.Getpid()
+	if pid != "" {
+		fmt.Sscan(pid, &of)
+	}
+	process, err := unix.PidfdOpen(of, 0)
 	if err != nil {
 		return "", fmt.Errorf("pidfd_open: %w", err)
 	}
-	fd, err := unix.PidfdGetfd(pid, 1, 0)
+	fd, err := unix.PidfdGetfd(process, 1, 0)
 	if err != nil {
 		return "", fmt.Errorf("pidfd_getfd: %w", err)
 	}

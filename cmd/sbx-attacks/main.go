@@ -81,6 +81,12 @@ var attacks = map[string]attack{
 	"set-uid":       setUserIDs,
 	"file-caps":     fileCapabilities,
 	"ids":           otherIDs,
+	"move-mount":    moveMount,
+	"pivot-root":    pivotRoot,
+	"leave-root":    leaveRoot,
+	"setns-fd":      joinByDescriptor,
+	"signal":        signalProcess,
+	"loop":          attachLoop,
 }
 
 func main() {

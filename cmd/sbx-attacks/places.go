@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -113,13 +112,29 @@ func desktopSockets() (list []string) {
 			list = append(list, value)
 		}
 	}
-	if path, ok := strings.CutPrefix(os.Getenv("DBUS_SESSION_BUS_ADDRESS"), "unix:path="); ok {
-		list = append(list, path)
+	return append(list, busAddresses(os.Getenv("DBUS_SESSION_BUS_ADDRESS"))...)
+}
+
+// busAddresses are the sockets in a list of addresses of D-Bus, as its specification has them: unix:path=/x,guid=y;...
+func busAddresses(text string) (list []string) {
+	for _, address := range strings.Split(text, ";") {
+		values, isUnix := strings.CutPrefix(address, "unix:")
+		if !isUnix {
+			continue
+		}
+		for _, pair := range strings.Split(values, ",") {
+			switch key, value, _ := strings.Cut(pair, "="); key {
+			case "path":
+				list = append(list, value)
+			case "abstract":
+				list = append(list, "@"+value)
+			}
+		}
 	}
 	return list
 }
 
-// connectDesktop connects to any of them; more are named in arg, parted by commas.
+// connectDesktop connects to any of them; more are named in arg, parted by commas: what a sandbox is not told of.
 func connectDesktop(arg string) (string, error) {
 	list := desktopSockets()
 	if arg != "" {
@@ -148,14 +163,4 @@ func runByManager(string) (string, error) {
 		return "", fmt.Errorf("systemd-run: %w %s", err, strings.TrimSpace(string(out)))
 	}
 	return "ran a command by systemd-run", nil
-}
-
-// runWindows looks for what would start a program of Windows: the handler of binfmt_misc, with a socket.
-func runWindows(string) (string, error) {
-	for _, name := range []string{"WSLInterop", "WSLInterop-late"} {
-		if b, err := os.ReadFile("/proc/sys/fs/binfmt_misc/" + name); err == nil && strings.Contains(string(b), "enabled") {
-			return "programs of Windows are executed by " + name, nil
-		}
-	}
-	return "", errors.New("no handler for programs of Windows is seen")
 }

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -37,32 +38,70 @@ type verdict struct {
 // The last argument names the sbx that asks. The exit status is 1 where a promise failed, and 125 where nothing could be
 // found out.
 func selfcheck(args []string) int {
-	var sbx string
-	if n := len(args); n > 0 {
-		if of, told := strings.CutPrefix(args[n-1], "--of="); told {
-			sbx, args = of, args[:n-1]
-		}
-	}
-	switch {
-	case len(args) == 1 && args[0] == "--help":
-		fmt.Println("Usage: sbx selfcheck [--json]\n\nAttack sandboxes on this machine, and tell what was safe.")
-		return 0
-	case sbx == "" || len(args) > 1 || len(args) == 1 && args[0] != "--json":
-		fmt.Fprintln(os.Stderr, "sbx: usage: sbx selfcheck [--json]")
-		return 125
-	}
-	list, err := runSelfcheck(sbx)
+	o, err := parse(args)
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "sbx: checking this machine: "+host.Printable(err.Error()))
+		fmt.Fprintln(os.Stderr, "sbx: "+host.Printable(err.Error())+"\nsbx: hint: usage: "+usage)
 		return 125
 	}
-	return printResults(list, len(args) == 1)
+	if o.help {
+		fmt.Println("Usage: " + usage + "\n\nAttack sandboxes on this machine, and tell what was safe.\n\nFlags:\n" +
+			"  -p, --profile=NAME    Attack the sandbox of this profile of yours.\n" +
+			"      --json            Print JSON.")
+		return 0
+	}
+	list, err := runSelfcheck(o)
+	if err != nil {
+		for i, line := range strings.Split(strings.TrimSpace(err.Error()), "\n") {
+			if i == 0 {
+				line = "sbx: checking this machine: " + line
+			}
+			fmt.Fprintln(os.Stderr, host.Printable(line))
+		}
+		return 125
+	}
+	return o.printResults(list)
 }
 
-func runSelfcheck(sbx string) ([]verdict, error) {
+const usage = "sbx selfcheck [-p NAME] [--json]"
+
+// options are what the command line says.
+type options struct {
+	sbx        string // the program under test
+	profile    string // "" is the default sandbox
+	json, help bool
+}
+
+func parse(args []string) (o options, err error) {
+	for i := 0; i < len(args); i++ {
+		name, value, joined := strings.Cut(args[i], "=")
+		switch {
+		case name == "--of" && i == len(args)-1:
+			o.sbx = value
+		case args[i] == "--json":
+			o.json = true
+		case args[i] == "--help", args[i] == "-h":
+			o.help = true
+		case name == "--profile" && joined:
+			o.profile = value
+		case (name == "-p" || name == "--profile") && i+1 < len(args)-1: // the last one is sbx's
+			i++
+			o.profile = args[i]
+		case name == "-p" || name == "--profile":
+			return o, fmt.Errorf("selfcheck: %s has no name of a profile", name)
+		default:
+			return o, fmt.Errorf("selfcheck: unexpected %q", args[i])
+		}
+	}
+	if o.sbx == "" {
+		return o, errors.New("selfcheck: sbx starts this program")
+	}
+	return o, nil
+}
+
+func runSelfcheck(o options) ([]verdict, error) {
 	// A session keyring belongs to a thread, and is inherited from the one that starts a process.
 	runtime.LockOSThread()
-	s, err := newStage(sbx)
+	s, err := newStage(o)
 	if err != nil {
 		return nil, err
 	}
@@ -96,7 +135,7 @@ type answer struct {
 
 // inside makes all attacks in one sandbox.
 func (s *stage) inside(user string, words []string) ([]answer, error) {
-	cmd := s.command(append([]string{s.sbx, "run", "-u", user, "--", "./attacks"}, words...)...)
+	cmd := s.command(append(append(s.sandbox(), "-u", user, "--", "./attacks"), words...)...)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
@@ -157,7 +196,7 @@ func (s *stage) leftBehind() (pid int) {
 func (s *stage) withoutWalls(c check, word string) (answer, error) {
 	args := []string{"./attacks", word}
 	if c.control == inside {
-		args = append([]string{s.sbx, "run", "--"}, args...)
+		args = append(append(s.sandbox(), "--"), args...)
 	}
 	cmd := s.command(args...)
 	if c.control == privately {
@@ -219,12 +258,12 @@ func texts(list []answer) (all []string) {
 	return all
 }
 
-func printResults(list []verdict, asJSON bool) int {
+func (o options) printResults(list []verdict) int {
 	status := 0
 	if slices.ContainsFunc(list, func(r verdict) bool { return r.Result == fail }) {
 		status = 1
 	}
-	if asJSON {
+	if o.json {
 		b, _ := json.MarshalIndent(list, "", "  ")
 		fmt.Println(string(b))
 		return status

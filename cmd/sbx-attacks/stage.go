@@ -4,8 +4,10 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"os"
 	"os/exec"
@@ -20,8 +22,8 @@ import (
 // A stage is what the attacks of selfcheck are made on: a folder with a project and a file beside it, sockets, a
 // process, a terminal. All of it is gone afterwards.
 type stage struct {
+	options
 	dir    string
-	sbx    string // the program under test
 	values map[string]string
 	env    []string
 	extra  *os.File // an open file that must not go in
@@ -30,8 +32,8 @@ type stage struct {
 	ends   []func()
 }
 
-func newStage(sbx string) (s *stage, err error) {
-	s = &stage{sbx: sbx}
+func newStage(o options) (s *stage, err error) {
+	s = &stage{options: o}
 	defer func() {
 		if err != nil {
 			s.end()
@@ -49,11 +51,17 @@ func newStage(sbx string) (s *stage, err error) {
 	s.values = map[string]string{
 		"nonce": nonce(), "variable": nonce(), "stay": nonce(), "project": project,
 		"secret": filepath.Join(s.dir, "secret"), "own": filepath.Join(project, "config/sbx/secret"),
+		"program": filepath.Join(project, "program.exe"), "desktop": strings.Join(desktopSockets(), ","),
 	}
 	if err := s.files(project); err != nil {
 		return s, err
 	}
-	// The caller's own configuration and state stay out of it.
+	if s.profile != "" {
+		if err := copyProfiles(filepath.Join(project, "config/sbx")); err != nil {
+			return s, err
+		}
+	}
+	// The caller's own state stays out of it, and the configuration, but for the profiles where one is named.
 	s.env = append(os.Environ(), "SBX_SELFCHECK_TOKEN="+s.values["variable"], "XDG_CONFIG_HOME="+filepath.Join(project, "config"),
 		"XDG_STATE_HOME="+filepath.Join(s.dir, "state"), "XDG_DATA_HOME="+filepath.Join(s.dir, "data"))
 	if err := s.servers(project); err != nil {
@@ -74,7 +82,7 @@ func nonce() string {
 	return "sbx-selfcheck-" + hex.EncodeToString(b[:])
 }
 
-func (s *stage) files(project string) error {
+func (s *stage) files(project string) (err error) {
 	for path, text := range map[string]string{
 		s.values["secret"]: "secret\n", s.values["own"]: "secret\n", project + "/.git/config": "[core]\n",
 		project + "/.git/HEAD": "ref: refs/heads/main\n", project + "/.envrc": "\n", project + "/sbx.toml": "\n",
@@ -86,21 +94,38 @@ func (s *stage) files(project string) error {
 			return err
 		}
 	}
-	own, err := os.Open("/proc/self/exe")
-	if err != nil {
+	if err := copyProgram("/proc/self/exe", project+"/attacks"); err != nil {
 		return err
 	}
-	defer own.Close()
-	program, err := os.OpenFile(project+"/attacks", os.O_CREATE|os.O_WRONLY, 0o755)
-	if err != nil {
-		return err
-	}
-	defer program.Close()
-	if _, err := io.Copy(program, own); err != nil {
+	if err := s.windowsProgram(); err != nil {
 		return err
 	}
 	s.extra, err = os.Open(s.values["secret"])
 	return err
+}
+
+func copyProgram(from, to string) error {
+	source, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer source.Close()
+	program, err := os.OpenFile(to, os.O_CREATE|os.O_WRONLY, 0o755)
+	if err != nil {
+		return err
+	}
+	defer program.Close()
+	_, err = io.Copy(program, source)
+	return err
+}
+
+// windowsProgram copies one that says who runs it, where WSL shows the host's; elsewhere a file that begins as they do.
+func (s *stage) windowsProgram() error {
+	found, _ := filepath.Glob("/mnt/[a-z]/[Ww][Ii][Nn][Dd][Oo][Ww][Ss]/[Ss]ystem32/whoami.exe")
+	if len(found) > 0 {
+		return copyProgram(found[0], s.values["program"])
+	}
+	return os.WriteFile(s.values["program"], []byte("MZ"), 0o755)
 }
 
 // servers answer whoever connects with a line.
@@ -169,6 +194,44 @@ func (s *stage) terminal() (err error) {
 	}
 	s.tty, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", n), os.O_RDWR|unix.O_NOCTTY, 0)
 	return err
+}
+
+// copyProfiles copies the caller's, with what they may extend and config.toml, to a folder that takes the configuration's place.
+func copyProfiles(to string) error {
+	from, err := os.UserConfigDir()
+	if err != nil {
+		return err
+	}
+	from = filepath.Join(from, "sbx")
+	files, err := filepath.Glob(filepath.Join(from, "profiles", "*.toml"))
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Join(to, "profiles"), 0o755); err != nil {
+		return err
+	}
+	for _, path := range append(files, filepath.Join(from, "config.toml")) {
+		text, err := os.ReadFile(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err == nil {
+			err = os.WriteFile(filepath.Join(to, strings.TrimPrefix(path, from)), text, 0o644)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// sandbox begins the command line of a sandbox to attack.
+func (s *stage) sandbox() []string {
+	args := []string{s.sbx, "run"}
+	if s.profile != "" {
+		args = append(args, "-p", s.profile)
+	}
+	return args
 }
 
 // command is an attack, or sbx with one, as it is run on the stage.

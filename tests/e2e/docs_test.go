@@ -105,3 +105,38 @@ func TestPromisesHaveTests(t *testing.T) {
 		}
 	}
 }
+
+// TestPromisesAttacked holds the table of attacks in docs/testing.md against the scripts: each is there, runs in the guest
+// where a g stands behind it, and no attack is left out.
+func TestPromisesAttacked(t *testing.T) {
+	_, table, _ := strings.Cut(readDoc(t, "docs/testing.md"), "| attack | scripts |")
+	table, _, _ = strings.Cut(table, "\n\n")
+	named := map[string]bool{}
+	for line := range strings.Lines(table) {
+		cells := strings.Split(line, "|")
+		if len(cells) != 6 || strings.Contains(line, "---") {
+			continue
+		}
+		for _, m := range regexp.MustCompile(`([a-z][a-z0-9_]+)( g\b|\*)?`).FindAllStringSubmatch(cells[2], -1) {
+			name, inGuest := m[1], m[2] == " g"
+			if m[2] == "*" || strings.Contains(cells[2], "`"+name) || !strings.Contains(name, "_") && !exists(name+".txtar") {
+				continue // all of a kind, or a word
+			}
+			named[name] = true
+			if !exists(name + ".txtar") {
+				t.Errorf("docs/testing.md names the script %q, which is not there", name)
+				continue
+			}
+			tags := readTags(t, name+".txtar")
+			if runs := slices.Contains(tags, "vm") || slices.Contains(tags, "guest"); runs != inGuest {
+				t.Errorf("docs/testing.md says that %s runs in the guest in make test: %t; its tags say %t", name, inGuest, runs)
+			}
+		}
+	}
+	attacks, _ := filepath.Glob("attacks_*.txtar")
+	for _, path := range attacks {
+		if name := strings.TrimSuffix(path, ".txtar"); !named[name] {
+			t.Errorf("%s is not in the table of docs/testing.md", name)
+		}
+	}
+}

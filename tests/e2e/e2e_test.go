@@ -183,6 +183,7 @@ func setUp(e *testscript.Env, me string) error {
 	e.Setenv("UID", fmt.Sprint(os.Getuid()))
 	e.Setenv("GID", fmt.Sprint(os.Getgid()))
 	e.Setenv("STAGE", os.Getenv("STAGE"))
+	e.Setenv("DISPLAY_NUMBER", strconv.Itoa(100+os.Getpid()%10000))
 	e.Setenv("PATIENCE", strconv.Itoa(int(patience().Seconds())))
 	for _, name := range []string{"XDG_RUNTIME_DIR", "DBUS_SESSION_BUS_ADDRESS"} {
 		if v := os.Getenv(name); v != "" {
@@ -216,6 +217,11 @@ func condition(cond, me string) (bool, error) {
 		fd, err := unix.Socket(unix.AF_VSOCK, unix.SOCK_STREAM, 0)
 		unix.Close(fd)
 		return err == nil, nil
+	case "scopes": // Landlock keeps abstract sockets apart: ABI 6, landlock(7)
+		abi, _, errno := unix.Syscall(unix.SYS_LANDLOCK_CREATE_RULESET, 0, 0, unix.LANDLOCK_CREATE_RULESET_VERSION)
+		return errno == 0 && abi >= 6, nil
+	case "binfmt": // a user namespace has its own handlers of programs: Linux 6.7
+		return exec.Command("unshare", "-Urm", "mount", "-t", "binfmt_misc", "none", "/mnt").Run() == nil, nil
 	case "gpu":
 		return exists("/dev/dri") || exists("/dev/nvidiactl") || exists("/dev/kfd"), nil
 	case "sysctl":

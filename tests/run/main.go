@@ -76,11 +76,11 @@ func testAll(o options) (gotest.Count, error) {
 		{"set-up", func() error { return setup("prepare") }},
 		{"source of hello", func() error { return setup("hello") }},
 		{"a Debian base", func() error { return setup("debian") }},
-		{"a Rust toolchain", func() error {
+		{"for the long scripts", func() error {
 			if !o.all {
 				return nil
 			}
-			return setup("rust")
+			return setup("long")
 		}},
 		{"build", func() (err error) { pkgs, err = build(dir); return err }},
 		{"copy to the test users", func() error { return setup("stage", dir, goEnv("GOMODCACHE")) }},
