@@ -365,6 +365,7 @@ func loopback(address string) bool { return strings.HasPrefix(address, "127.") |
 type network struct {
 	helper  *slirp.Helper
 	builtin *slirp.Builtin
+	inside  *os.File // the sandbox's network, where slirp4netns serves it
 	ports   *slirp.Ports
 	over    chan struct{}
 }
@@ -404,6 +405,9 @@ func (n *network) beside(s *Spec) func(p *userns.Process) error {
 		}
 	case profiles.NetSlirp:
 		return func(p *userns.Process) (err error) {
+			if n.inside, err = p.Await(slirp.DeviceSlot); err != nil {
+				return err
+			}
 			n.helper, err = slirp.StartSlirp(s.NetProgram, p.PID, s.mapsRoot())
 			return err
 		}
@@ -423,10 +427,25 @@ func (n *network) watch(notify func(string)) {
 	go func() {
 		select {
 		case <-helper.Ended():
-			notify(fmt.Sprintf("%s has ended: the sandbox has no network any more", helper.Name()))
+			n.lost(helper, notify)
 		case <-n.over:
 		}
 	}()
+}
+
+// lost makes an end of the network of which the program has ended, unless that is since the sandbox has.
+func (n *network) lost(helper *slirp.Helper, notify func(string)) {
+	select {
+	case <-n.over:
+		return
+	default:
+	}
+	if n.inside != nil {
+		if err := slirp.RemoveDevice(n.inside); err != nil {
+			notify("connections of the sandbox hang from now on: " + err.Error())
+		}
+	}
+	notify(fmt.Sprintf("%s has ended: the sandbox has no network any more", helper.Name()))
 }
 
 // report is what the network's program has to report so far; nil where nobody counts.
@@ -437,6 +456,7 @@ func (n *network) finish() *slirp.Report {
 	close(n.over)
 	n.ports.Close()
 	n.helper.End()
+	n.inside.Close()
 	return n.builtin.Finish()
 }
 
@@ -445,6 +465,7 @@ func (n *network) stop() {
 	n.ports.Close()
 	n.helper.End()
 	n.builtin.End()
+	n.inside.Close()
 	*n = network{}
 }
 

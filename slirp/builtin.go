@@ -29,7 +29,7 @@ type Builtin struct {
 // device is what the sandbox sees of a built-in network.
 const deviceName = "net0"
 
-// DeviceSlot holds the network device, on its way from the sandbox to sbx-net.
+// DeviceSlot holds what the sandbox hands out once it has made the network device.
 const DeviceSlot userns.Slot = "network"
 
 // DeviceStep is what making the device is for, as errors say it.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -11,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"sbx/userns"
 )
 
 // Helper is a program outside that serves a sandbox's network: slirp4netns or pasta. It ends with its
@@ -74,7 +77,24 @@ func StartSlirp(path string, pid int, hasRoot bool) (*Helper, error) {
 	if hasRoot {
 		args = append(args, "--enable-sandbox")
 	}
-	return start("slirp4netns", path, append(args, strconv.Itoa(pid), "tap0"))
+	return start("slirp4netns", path, append(args, strconv.Itoa(pid), tapName))
+}
+
+// RemoveDevice removes the device that slirp4netns has left in a network, where it ended before the sandbox: as long as
+// the device is there, connections wait for answers that nobody gives.
+func RemoveDevice(network *os.File) error {
+	const do = "removing the network device"
+	owner, err := unix.IoctlRetInt(int(network.Fd()), unix.NS_GET_USERNS)
+	if err != nil {
+		return fmt.Errorf("%s: %w", do, err)
+	}
+	user := os.NewFile(uintptr(owner), "user")
+	defer user.Close()
+	steps := append([]userns.Step{
+		userns.SetNS(do, "user", unix.CLONE_NEWUSER),
+		userns.SetNS(do, "network", unix.CLONE_NEWNET),
+	}, userns.RemoveTap(do, tapName)...)
+	return userns.Run(&userns.Plan{Init: steps}, map[userns.Slot]*os.File{"user": user, "network": network})
 }
 
 // StartPasta gives the network namespace of a process a network by pasta, the program at path. The

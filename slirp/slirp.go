@@ -27,6 +27,9 @@ const (
 // MTU is that of networks of the sandbox's own, in bytes: the most that slirp4netns and pasta take.
 const MTU = 65520
 
+// tapName is what the sandbox sees of slirp4netns.
+const tapName = "tap0"
+
 // Resolver is the address of the name server inside, which leads to the host's own.
 const Resolver = "10.0.2.3"
 
@@ -49,10 +52,17 @@ func Steps[M ~string](mode M) []userns.Step {
 	return userns.LoopbackUp("bringing up the loopback interface")
 }
 
-// Device makes the network device of a built-in network, and hands it out for sbx-net. The walk must still
-// see the host's /dev.
+// Device makes the network device, where the sandbox makes it, and hands out that of a built-in network, for sbx-net, or
+// the network of slirp4netns, which can take its device then. The walk must still see the host's /dev and /proc.
 func Device[M ~string](mode M) []userns.Step {
-	if mode != Own {
+	switch mode {
+	case Slirp:
+		return append(userns.KeepTap(DeviceStep, tapName),
+			userns.Open(DeviceStep, "/proc/self/ns/net", userns.How{}).To(DeviceSlot),
+			userns.Send(DeviceStep, DeviceSlot),
+			userns.Close(DeviceStep, DeviceSlot))
+	case Own:
+	default:
 		return nil
 	}
 	tun := userns.Tun{Name: deviceName, MTU: MTU, IPv4: netip.MustParsePrefix(SandboxIPv4), IPv6: netip.MustParsePrefix(SandboxIPv6)}
@@ -61,11 +71,15 @@ func Device[M ~string](mode M) []userns.Step {
 		userns.Close("handing out the network device", DeviceSlot))
 }
 
-// Barrier is the step that waits for the program outside, in modes that have one. It comes before PID 1
-// is made not dumpable, since such programs enter by its /proc/PID/ns.
+// Barrier waits for the program outside, in modes that have one. It comes before PID 1 is made not dumpable, since such
+// programs enter by its /proc/PID/ns.
 func Barrier[M ~string](mode M) []userns.Step {
 	if mode == Host || mode == None || joins(mode) {
 		return nil
 	}
-	return []userns.Step{userns.Barrier("waiting for the network")}
+	steps := []userns.Step{userns.Barrier("waiting for the network")}
+	if mode == Slirp {
+		steps = append(steps, userns.WakeTap(DeviceStep, tapName)...)
+	}
+	return steps
 }

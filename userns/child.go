@@ -298,7 +298,7 @@ func walk(b *block, part uint32) {
 			if !tolerated(s, errno) {
 				fail(b, part, uint32(i), errno)
 			}
-			if errno == uintptr(unix.EACCES) {
+			if errno == uintptr(unix.EACCES) && part == partPayload {
 				b.denied = 1
 			}
 			if s.notice != 0 {

@@ -25,7 +25,6 @@ const tunIndex = 1000
 // ioctls that golang.org/x/sys does not name: include/uapi/linux/sockios.h.
 const (
 	siocAddRoute   = 0x890b // SIOCADDRT
-	siocSetFlags   = 0x8914
 	siocSetAddress = 0x8916
 	siocSetMask    = 0x891c
 	siocSetMTU     = 0x8922
@@ -46,11 +45,61 @@ func OpenTun(do string, t Tun, slot Slot) []Step {
 }
 
 // request is struct ifreq with this after the name.
-func (t Tun) request(value []byte, text string) Arg {
+func (t Tun) request(value []byte, text string) Arg { return deviceRequest(t.Name, value, text) }
+
+func deviceRequest(name string, value []byte, text string) Arg {
 	b := make([]byte, 40)
-	copy(b[:unix.IFNAMSIZ-1], t.Name)
+	copy(b[:unix.IFNAMSIZ-1], name)
 	copy(b[unix.IFNAMSIZ:], value)
-	return Bytes(b, "{"+t.Name+", "+text+"}")
+	return Bytes(b, "{"+name+", "+text+"}")
+}
+
+// KeepTap makes a network device of frames (IFF_TAP), up, which stays when the program ends that reads and writes them,
+// and goes with its network namespace: tuntap.rst, TUNSETPERSIST. The walk must still see the host's /dev. The device is
+// up before the program takes it: else a second may go by until the kernel notices (net/core/link_watch.c). WakeTap is
+// for when the program has it.
+func KeepTap(do, name string) []Step { return append(attachTap(do, name, 1), interfaceUp(do, name)...) }
+
+// RemoveTap removes such a device, which no program has any more.
+func RemoveTap(do, name string) []Step { return attachTap(do, name, 0) }
+
+// awakeQueue is how many packets wait in such a device: other than the kernel's 1000, so that it is a change.
+const awakeQueue = 1024
+
+// WakeTap lets packets into such a device that a program has taken. By itself the kernel does so a moment later, and drops
+// the first ones. A new length of the queue makes it do so at once: rtnetlink(7), IFLA_TXQLEN.
+func WakeTap(do, name string) []Step {
+	const slot = "rtnetlink"
+	order := binary.NativeEndian
+	message := append(make([]byte, 32), attribute(unix.IFLA_IFNAME, append([]byte(name), 0))...) // struct nlmsghdr, struct ifinfomsg
+	message = append(message, attribute(unix.IFLA_TXQLEN, order.AppendUint32(nil, awakeQueue))...)
+	order.PutUint32(message, uint32(len(message)))
+	order.PutUint16(message[4:], unix.RTM_SETLINK)
+	order.PutUint16(message[6:], unix.NLM_F_REQUEST)
+	return []Step{
+		step(do, unix.SYS_SOCKET, Num(unix.AF_NETLINK, "AF_NETLINK"), Num(unix.SOCK_RAW|unix.SOCK_CLOEXEC, "SOCK_RAW|SOCK_CLOEXEC"), Num(unix.NETLINK_ROUTE, "NETLINK_ROUTE")).To(slot),
+		step(do, unix.SYS_WRITE, FromSlot(slot), Bytes(message, fmt.Sprintf("{RTM_SETLINK, %s, IFLA_TXQLEN %d}", name, awakeQueue)), Num(uintptr(len(message)))),
+		Close(do, slot),
+	}
+}
+
+// attribute is a struct rtattr with this after it, padded: rtnetlink(7).
+func attribute(kind uint16, value []byte) []byte {
+	b := binary.NativeEndian.AppendUint16(nil, uint16(unix.SizeofRtAttr+len(value)))
+	b = append(binary.NativeEndian.AppendUint16(b, kind), value...)
+	return append(b, make([]byte, -len(b)&3)...)
+}
+
+// attachTap takes a device, or makes it, says whether it is to stay, and leaves it.
+func attachTap(do, name string, stays uintptr) []Step {
+	const slot = "tap"
+	flags := binary.NativeEndian.AppendUint16(nil, unix.IFF_TAP|unix.IFF_NO_PI)
+	return []Step{
+		Open(do, "/dev/net/tun", How{Flags: unix.O_RDWR}).To(slot),
+		step(do, unix.SYS_IOCTL, FromSlot(slot), Num(unix.TUNSETIFF, "TUNSETIFF"), deviceRequest(name, flags, "IFF_TAP|IFF_NO_PI")),
+		step(do, unix.SYS_IOCTL, FromSlot(slot), Num(unix.TUNSETPERSIST, "TUNSETPERSIST"), Num(stays)),
+		Close(do, slot),
+	}
 }
 
 // socketAddress is struct sockaddr_in without a port.
@@ -76,7 +125,7 @@ func (t Tun) configureIPv4(do string) []Step {
 		call(siocSetMTU, "SIOCSIFMTU", t.request(binary.NativeEndian.AppendUint32(nil, t.MTU), fmt.Sprint(t.MTU))),
 		call(siocSetAddress, "SIOCSIFADDR", t.request(socketAddress(t.IPv4.Addr().As4()), t.IPv4.Addr().String())),
 		call(siocSetMask, "SIOCSIFNETMASK", t.request(socketAddress(mask), fmt.Sprintf("/%d", t.IPv4.Bits()))),
-		call(siocSetFlags, "SIOCSIFFLAGS", t.request(up, "IFF_UP|IFF_RUNNING")),
+		call(unix.SIOCSIFFLAGS, "SIOCSIFFLAGS", t.request(up, "IFF_UP|IFF_RUNNING")),
 		call(siocAddRoute, "SIOCADDRT", route),
 		Close(do, slot),
 	}
@@ -104,5 +153,15 @@ func (t Tun) configureIPv6(do string) []Step {
 		call(siocSetAddress, "SIOCSIFADDR", Bytes(request, fmt.Sprintf("{%s, %d}", t.IPv6, tunIndex))),
 		call(siocAddRoute, "SIOCADDRT", Bytes(route, fmt.Sprintf("{::/0, %d}", tunIndex))),
 		Close(do, slot).Unless(slot, unix.EAFNOSUPPORT),
+	}
+}
+
+// interfaceUp brings an interface up: netdevice(7), SIOCSIFFLAGS.
+func interfaceUp(do, name string) []Step {
+	up := binary.NativeEndian.AppendUint16(nil, unix.IFF_UP|unix.IFF_RUNNING)
+	return []Step{
+		step(do, unix.SYS_SOCKET, Num(unix.AF_INET, "AF_INET"), Num(unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, "SOCK_DGRAM|SOCK_CLOEXEC"), Num(0)).To("netdevice"),
+		step(do, unix.SYS_IOCTL, FromSlot("netdevice"), Num(unix.SIOCSIFFLAGS, "SIOCSIFFLAGS"), deviceRequest(name, up, "IFF_UP|IFF_RUNNING")),
+		Close(do, "netdevice"),
 	}
 }

@@ -289,17 +289,8 @@ var (
 	socketKinds    = map[int]string{unix.SOCK_STREAM: "SOCK_STREAM", unix.SOCK_DGRAM: "SOCK_DGRAM"}
 )
 
-// LoopbackUp brings the interface lo up: netdevice(7), SIOCSIFFLAGS.
-func LoopbackUp(do string) []Step {
-	request := make([]byte, 40) // struct ifreq
-	copy(request, "lo")
-	binary.NativeEndian.PutUint16(request[unix.IFNAMSIZ:], unix.IFF_UP|unix.IFF_RUNNING)
-	return []Step{
-		step(do, unix.SYS_SOCKET, Num(unix.AF_INET, "AF_INET"), Num(unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, "SOCK_DGRAM|SOCK_CLOEXEC"), Num(0)).To("netdevice"),
-		step(do, unix.SYS_IOCTL, FromSlot("netdevice"), Num(unix.SIOCSIFFLAGS, "SIOCSIFFLAGS"), Bytes(request, "{lo, IFF_UP|IFF_RUNNING}")),
-		Close(do, "netdevice"),
-	}
-}
+// LoopbackUp brings the interface lo up.
+func LoopbackUp(do string) []Step { return interfaceUp(do, "lo") }
 
 // Prctl is prctl(2) with one argument; text is how operation and argument print.
 func Prctl(do string, operation, argument uintptr, text string) Step {
