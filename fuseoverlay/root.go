@@ -390,7 +390,7 @@ func (b *builder) keep(e *Entry) {
 
 // onHost tells whether a path lies in a folder that a bind shows.
 func (b *builder) onHost(target string) bool {
-	for p := target; p != "/"; p = path.Dir(p) {
+	for p := target; p != "/" && !b.kept[p]; p = path.Dir(p) {
 		if b.shown[p] {
 			return true
 		}

@@ -3,6 +3,7 @@ package profiles
 import (
 	"cmp"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 )
@@ -168,6 +169,14 @@ func grantProject(_ *comparison, user, mine Val[Access]) string {
 }
 
 var accessWords = map[Access]string{AccessRead: "to read", AccessReview: "to change after review", AccessWrite: "to write"}
+
+// grantParent: nothing of the parent folder is read, and it is written on approval alone.
+func grantParent(c *comparison, user, mine Val[Parent]) string {
+	if mine.V != ParentReview || user.V == ParentReview {
+		return ""
+	}
+	return fmt.Sprintf("leaves files beside the project, in %q, after review", filepath.Dir(c.project))
+}
 
 func grantGit(_ *comparison, user, mine Val[Access]) string {
 	if mine.V != AccessWrite || user.V == AccessWrite {

@@ -89,6 +89,7 @@ type Root struct {
 // Files is the table [files].
 type Files struct {
 	Project Val[Access]
+	Parent  Val[Parent]
 	Git     Val[Access]
 	Read    List[string]
 	Write   List[string]
@@ -206,6 +207,15 @@ const (
 	AccessRead   Access = "read"
 	AccessReview Access = "review"
 	AccessWrite  Access = "write"
+)
+
+// Parent is what the payload has of the folder that the project lies in.
+type Parent string
+
+// What there may be of the parent folder.
+const (
+	ParentNone   Parent = "none"
+	ParentReview Parent = "review" // an empty one, of which what comes into it is held for review
 )
 
 // Home is the home folder inside.

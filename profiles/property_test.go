@@ -133,7 +133,7 @@ func (r *random) profile() string {
 	values := map[string]string{
 		"root.image": r.quoted("a:1", "b:2"), "root.dir": r.quoted("~/a", "src"), "root.user": r.quoted("me", "root", "7", "0:7"),
 		"root.groups": r.quoted("drop", "keep"), "root.boottime": r.quoted("host", "zero"),
-		"files.project": r.quoted("write", "read", "review", "none"), "files.git": r.quoted("read", "write"),
+		"files.project": r.quoted("write", "read", "review", "none"), "files.git": r.quoted("read", "write"), "files.parent": r.quoted("none", "review"),
 		"files.read": r.some(paths...), "files.write": r.some(paths...), "files.mounts": r.some(mounts...), "files.capture": r.some(paths...), "files.caches": r.some(paths...),
 		"files.hide": r.some("secrets", "src", "secrets/x", "s"), "files.tmpfs": r.some("/x", "~/proj/secrets", "~/a"),
 		"files.volumes": r.some("v:/v", "v:/w:ro", "w:/v:ro"), "files.devices": r.some("gpu", "/dev/kvm"), "files.home": r.quoted("empty", "kept"), "files.git_user": r.pick("true", "false"),
@@ -186,6 +186,7 @@ func abilities(h house, p Profile) map[string]float64 {
 		out["file "+name] = float64(reach(h, p, h.path(name)))
 	}
 	can("change the project after review", p.Files.Project.V == AccessReview || p.Files.Project.V == AccessWrite)
+	can("leave files beside the project", p.Files.Parent.V == ParentReview)
 	can("git", p.Files.Git.V == AccessWrite)
 	can("a home that is kept", p.Files.Home.V == HomeKept)
 	can("git's user", p.Files.GitUser.V)

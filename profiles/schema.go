@@ -13,6 +13,7 @@ var profileKeys = []key[Profile]{
 	scalar[Profile, BootTime]{"root.boottime", `"host"`, oneOf(BootTimeHost, BootTimeZero), func(p *Profile) *Val[BootTime] { return &p.Root.BootTime }, grantBootTime},
 
 	scalar[Profile, Access]{"files.project", `"write"`, oneOf(AccessWrite, AccessRead, AccessReview, AccessNone), func(p *Profile) *Val[Access] { return &p.Files.Project }, grantProject},
+	scalar[Profile, Parent]{"files.parent", `"none"`, oneOf(ParentNone, ParentReview), func(p *Profile) *Val[Parent] { return &p.Files.Parent }, grantParent},
 	scalar[Profile, Access]{"files.git", `"read"`, oneOf(AccessRead, AccessWrite), func(p *Profile) *Val[Access] { return &p.Files.Git }, grantGit},
 	list[Profile, string]{name: "files.read", like: `"~/.config/pnpm"`, parse: parsePath, at: func(p *Profile) *List[string] { return &p.Files.Read }, grant: grantRead},
 	list[Profile, string]{name: "files.write", like: `"~/.cache/sccache"`, parse: parsePath, at: func(p *Profile) *List[string] { return &p.Files.Write }, grant: grantWrite},

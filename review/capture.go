@@ -31,6 +31,8 @@ const (
 	Overlay = "overlay"
 	// Copy: the folder upper is a copy of all of Folder, and the file list tells how it was when it was made.
 	Copy = "copy"
+	// Empty: the folder upper is all that the sandbox sees in the place of Folder, and was empty when it began.
+	Empty = "empty"
 )
 
 // CaptureVersion is that of capture.json.
@@ -55,6 +57,8 @@ type Capture struct {
 	User string `json:"user"`
 	// Hidden are paths, relative to the folder, that the sandbox must not see.
 	Hidden []raw `json:"hidden,omitempty"`
+	// Points are paths, relative to the folder, at which sbx itself mounts something into one that began empty.
+	Points []raw `json:"points,omitempty"`
 	// Dir is where the capture lies.
 	Dir string `json:"-"`
 }
@@ -94,7 +98,7 @@ func ReadCapture(dir string) (*Capture, error) {
 	if err := readJSON(dir, captureFile, c); err != nil {
 		return nil, fmt.Errorf("reading the capture in %s: %w", dir, err)
 	}
-	if c.Version != CaptureVersion || !filepath.IsAbs(c.Folder) || c.Driver != Overlay && c.Driver != Copy {
+	if c.Version != CaptureVersion || !filepath.IsAbs(c.Folder) || !slices.Contains([]string{Overlay, Copy, Empty}, c.Driver) {
 		return nil, fmt.Errorf("reading the capture in %s: it is of a version that this sbx does not know, or damaged", dir)
 	}
 	c.Dir = dir

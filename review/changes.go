@@ -232,8 +232,12 @@ func (h *held) walkOf(replacing bool) ([]*Change, error) {
 		return nil, err
 	}
 	w := &walker{held: h, replacing: replacing}
-	if h.Driver == Copy {
+	switch h.Driver {
+	case Copy:
 		err := w.copied("", true)
+		return w.list, err
+	case Empty:
+		err := w.begunEmpty("", true)
 		return w.list, err
 	}
 	opaque, err := h.upper.opaque("")
@@ -368,6 +372,9 @@ func (w *walker) compared(rel string, n node, old *node, hidden bool) error {
 func (w *walker) folder(rel string, n node, old *node, hidden bool) error {
 	onHost := old != nil && old.folder()
 	if onHost && old.Dev != w.dev && w.host.mountedOn(rel) {
+		if w.Driver == Empty {
+			w.add(&Change{Path: rel, Kind: Mode, new: &n, old: old, Refused: "the host has another file system mounted there"})
+		}
 		return nil // which this capture is not about; a subvolume of btrfs is, though its st_dev is another
 	}
 	if w.Driver == Overlay && !hidden && onHost {
@@ -377,19 +384,23 @@ func (w *walker) folder(rel string, n node, old *node, hidden bool) error {
 		}
 	}
 	switch {
+	case old == nil && w.holdsPoint(rel):
 	case old == nil:
 		w.add(&Change{Path: rel, Kind: Created, new: &n})
 	case !onHost:
 		if err := w.replaced(rel, n, old); err != nil {
 			return err
 		}
-	case old.shown() != n.shown():
+	case old.shown() != n.shown() && w.Driver != Empty:
 		w.add(&Change{Path: rel, Kind: Mode, new: &n, old: old})
 	}
 	defer func(apart bool) { w.apart = apart }(w.apart)
 	w.apart = w.apart || onHost && old.Dev != w.dev
-	if w.Driver == Copy {
+	switch w.Driver {
+	case Copy:
 		return w.copied(rel, onHost)
+	case Empty:
+		return w.begunEmpty(rel, onHost)
 	}
 	return w.overlaid(rel, hidden, onHost)
 }

@@ -101,6 +101,9 @@ var (
 
 // later tells why the host would run a change by itself, and which path makes it so.
 func (h *held) later(c *Change) (why, place string) {
+	if why := h.besideOthers(c.Path); why != "" {
+		return why, c.Path
+	}
 	for _, rel := range []string{c.Path, c.From} {
 		if rel == "" {
 			continue

@@ -43,6 +43,9 @@ func (h *held) noteBases() error {
 
 // record adds the host's files that are changed now to those noted at earlier ends.
 func (h *held) record() error {
+	if h.Driver == Empty {
+		return noteJSON(h.Dir, baseFile, byPath[base]{}) // the sandbox began with none of the host's files
+	}
 	list, err := h.walkOf(true)
 	if err != nil {
 		return fmt.Errorf("reading what was changed in %s: %w", h.Folder, err)

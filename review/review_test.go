@@ -67,6 +67,11 @@ func (p *project) sandbox(script string) *project {
 	time.Sleep(12 * time.Millisecond)
 	os.MkdirAll(filepath.Join(dir, WorkName), 0o700)
 	upper := filepath.Join(dir, UpperName)
+	if p.driver == Empty {
+		os.MkdirAll(upper, 0o755)
+		p.sh(upper, script)
+		return p
+	}
 	if p.driver == Copy {
 		if _, err := os.Stat(upper); err != nil {
 			p.sh(dir, "cp -a "+p.dir+" upper")

@@ -166,6 +166,9 @@ func (h *held) hostChanged(rel string, n *node) string {
 		}
 		return "the host changed it since it was applied"
 	}
+	if h.Driver == Empty {
+		return h.thereAlready(n)
+	}
 	b, noted := h.bases[raw(rel)]
 	switch {
 	case n == nil && noted:

@@ -33,6 +33,10 @@ type Captured struct {
 	// Dir and Driver are where its changes are held and how, known once the sandbox has a folder.
 	Dir    string `json:"dir,omitempty"`
 	Driver string `json:"driver,omitempty"`
+	// Empty says that the folder begins empty inside: what the host has in it is not shown.
+	Empty bool `json:"empty,omitempty"`
+	// Shut are paths in such a folder, relative to it, to which nothing is brought.
+	Shut []string `json:"shut,omitempty"`
 	// Refused says that the kernel would not overlay it.
 	Refused bool `json:"-"`
 }
@@ -45,7 +49,7 @@ const (
 
 // capture shows a folder at its own path and holds what changes in it, with what is mounted below.
 func (l *layout) capture(s *Spec, folder string) error {
-	if slices.ContainsFunc(s.Captured, func(c Captured) bool { return host.Within(folder, c.Folder) }) {
+	if s.isCaptured(folder) {
 		return nil // it is a part of what is captured already, or a mount below that
 	}
 	if err := l.holdsState(folder); err != nil {
@@ -151,7 +155,7 @@ func (l *layout) captures(s *Spec, r *Request, p *profiles.Profile) error {
 
 // isCaptured tells whether a path of the host is shown by a capture.
 func (s *Spec) isCaptured(path string) bool {
-	return slices.ContainsFunc(s.Captured, func(c Captured) bool { return host.Within(path, c.Folder) })
+	return slices.ContainsFunc(s.Captured, func(c Captured) bool { return !c.Empty && host.Within(path, c.Folder) })
 }
 
 // captureRefused is the folder that the kernel, or a file system below, does not overlay, where a start failed for

@@ -86,6 +86,11 @@ func (l *layout) files(s *Spec, r *Request, p *profiles.Profile) error {
 	if err := l.caches(s, r, p); err != nil {
 		return err
 	}
+	if p.Files.Parent.V == profiles.ParentReview {
+		if err := l.parent(s); err != nil {
+			return err
+		}
+	}
 	if p.Files.GitUser.V {
 		l.gitUser(s, r.Account, environment(r.Environ))
 	}

@@ -82,6 +82,12 @@ func (m *maker) make(c *Captured) error {
 // again takes a capture of the last run. One in which nothing was changed begins anew, so that it shows the
 // folder as it is now.
 func (m *maker) again(c *Captured, k *review.Capture) error {
+	if c.Empty != (k.Driver == review.Empty) {
+		return &UsageError{"its changes have been held in another way since the last run", "apply or discard what is held first"}
+	}
+	if c.Empty {
+		return m.useEmpty(c, k)
+	}
 	if k.Driver == review.Overlay && !hasEntries(filepath.Join(k.Dir, review.UpperName)) {
 		return m.anew(c, k.Dir)
 	}
@@ -176,15 +182,23 @@ func (m *maker) fill(c *Captured, dir string) error {
 		return err
 	}
 	hidden := m.spec.hiddenIn(c.Folder)
-	if driver == review.Copy {
-		if err := copyTree(from, to, hidden...); err != nil {
-			return err
-		}
-	} else if err := m.overlay(from, to, dir); err != nil {
+	switch driver {
+	case review.Copy:
+		err = copyTree(from, to, hidden...)
+	case review.Empty:
+		err = to.Chmod(0o755)
+	default:
+		err = m.overlay(from, to, dir)
+	}
+	if err != nil {
 		return err
 	}
 	made := review.Capture{Folder: c.Folder, Driver: driver, Began: began, User: m.user(), Project: m.spec.Project.Dir, Shown: c.Shown, Label: c.Label}
 	made.Hide(hidden)
+	if c.Empty {
+		made.Dir = dir
+		return m.useEmpty(c, &made)
+	}
 	if err := review.Begin(dir, made); err != nil {
 		return err
 	}
@@ -225,6 +239,9 @@ func (m *maker) overlay(from, to *os.File, dir string) error {
 
 // driver decides between an overlay and a copy.
 func (m *maker) driver(c *Captured, from *os.File) (string, error) {
+	if c.Empty {
+		return review.Empty, nil
+	}
 	needed := ""
 	switch {
 	case len(c.Mounts) > 0:
@@ -273,15 +290,25 @@ func (m *maker) use(c *Captured, dir, driver string) error {
 			continue
 		}
 		e.Upper, e.Copied = dir, driver == review.Copy
-		if m.spec.Root.OldKernel {
-			mounts, err := host.Mounts()
-			if err != nil {
-				return err
-			}
-			e.Mounts = submounts(mounts, dir)
+		mounts, err := m.locked(dir)
+		if err != nil {
+			return err
 		}
+		e.Mounts = mounts
 	}
 	return nil
+}
+
+// locked are the mounts at and below a folder, which only old kernels have to be told.
+func (m *maker) locked(dir string) ([]fuseoverlay.Submount, error) {
+	if !m.spec.Root.OldKernel {
+		return nil, nil
+	}
+	mounts, err := host.Mounts()
+	if err != nil {
+		return nil, err
+	}
+	return submounts(mounts, dir), nil
 }
 
 // recapture copies a folder that the kernel has refused to overlay, before anything was changed in it.

@@ -128,8 +128,13 @@ func (s *Spec) moveKept(folder *state.Folder) {
 		return folder.Path(inside)
 	}
 	for i := range s.Root.Entries {
-		if e := &s.Root.Entries[i]; e.Kind == fuseoverlay.Kept {
-			e.Source = moved(e.Source)
+		e := &s.Root.Entries[i]
+		if e.Kind != fuseoverlay.Kept {
+			continue
+		}
+		e.Source = moved(e.Source)
+		if !exists(e.Source) && host.Within(e.Source, CapturesFolder(folder.Upper())) {
+			*e = fuseoverlay.Entry{Kind: fuseoverlay.Scratch, Target: e.Target, Mode: e.Mode} // it was discarded
 		}
 	}
 	if s.Root.Overlay != nil {

@@ -3,6 +3,7 @@ package sandbox
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 
 	"sbx/fuseoverlay"
@@ -116,9 +117,13 @@ func (s *Spec) fileWords() []Line {
 		fuseoverlay.Capture: "writable in appearance, held for review",
 		fuseoverlay.Cache:   "caches, with changes of this project's own",
 	}
+	const heldWords = "empty, what comes into it held for review"
 	lists := map[string][]string{}
 	for _, e := range s.Root.Entries {
 		what := about[e.Kind]
+		if slices.ContainsFunc(s.Captured, func(c Captured) bool { return c.Empty && c.Folder == e.Target }) {
+			what = heldWords
+		}
 		if e.Kind == fuseoverlay.Bind {
 			what = "read-only"
 			if e.Writable {
@@ -128,7 +133,7 @@ func (s *Spec) fileWords() []Line {
 		lists[what] = append(lists[what], entryWords(&e))
 	}
 	var lines []Line
-	for _, what := range []string{"writable", "writable in appearance, held for review", "caches, with changes of this project's own", "read-only", "covered", "generated", "empty, in memory", "kept, on disk"} {
+	for _, what := range []string{"writable", "writable in appearance, held for review", heldWords, "caches, with changes of this project's own", "read-only", "covered", "generated", "empty, in memory", "kept, on disk"} {
 		if len(lists[what]) > 0 {
 			lines = append(lines, Line{what, strings.Join(lists[what], " ")})
 		}

@@ -121,6 +121,9 @@ func lastHeld(store *state.Store, paths []string) (*heldBack, error) {
 	for _, record := range list {
 		captures, err := review.Captures(sandbox.CapturesFolder(store.Upper(record.Name)))
 		here := func(c *review.Capture) bool {
+			if c.Driver == review.Empty && at.cwd != c.Folder {
+				return at.concerns(nil, []string{c.Project}) // what lies beside is other people's, or another project's
+			}
 			return at.concerns([]string{c.Folder}, []string{c.Project}) || host.Within(at.project.Dir, c.Folder)
 		}
 		if err != nil || !slices.ContainsFunc(captures, here) {
