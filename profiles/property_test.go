@@ -345,7 +345,9 @@ func reach(h house, p Profile, file string) int {
 		entry(s, s, true)
 	}
 	for _, s := range p.Files.Capture.Values() {
-		entry(s, s, false)
+		if s != h.path("home") { // which is the one inside
+			entry(s, s, false)
+		}
 	}
 	for _, s := range p.Files.Caches.Values() {
 		entry(s, s, false)
