@@ -9,7 +9,7 @@ import (
 )
 
 // gives is what built-in profiles give beside caches.
-var gives = map[string][]string{"agent": {"files.home", "files.git_user", "network.mode"}, "ruby": {"files.read"}, "debian-package": {"files.parent"}}
+var gives = map[string][]string{"agent": {"files.home", "files.git_user"}, "ruby": {"files.read"}, "debian-package": {"files.parent"}}
 
 // Each built-in profile loads by -p, gives tasks that load, and says in its
 // first sentence what it is for.

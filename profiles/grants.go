@@ -11,7 +11,7 @@ import (
 // comparison holds one profile against another, which gives the measure: the
 // user's own layers, or the default sandbox.
 type comparison struct {
-	user       *Profile
+	user, mine *Profile
 	project    string
 	home       string
 	protected  []string // absolute
@@ -21,6 +21,7 @@ type comparison struct {
 
 // grants lists what mine gives beyond the user's, by the rules of Wider.
 func (c *comparison) grants(mine *Profile) []Grant {
+	c.mine = mine
 	var out []Grant
 	for _, k := range profileKeys {
 		out = append(out, k.wider(c, c.user, mine)...)
@@ -42,7 +43,8 @@ func (c *comparison) grants(mine *Profile) []Grant {
 //     an existing folder that is none the host executes from later, and has no
 //     dot in front. Outside the project they are covered by the user's own.
 //   - files.hide and tmpfs only take away. What a tmpfs covers is empty.
-//   - network.mode, limits, harden: by their order. allow: rule by rule.
+//   - network.mode, limits, harden: by their order. allow: rule by rule; a
+//     network that keeps to an allowlist is its rules, and no grant beside them.
 //   - env.pass: names that pass anyway or that the user passes are none.
 //     env.set only changes what the payload sees of itself: never a grant, not
 //     even where it overrides a value of the user's.
@@ -203,8 +205,9 @@ var netRank = map[NetMode]int{NetNone: 0, NetOn: 1, NetSlirp: 1, NetPasta: 1, Ne
 
 // grantNetwork orders none, a network of the sandbox's own, and the host's.
 // Which of the own networks it is changes what they reach, so another one than
-// the user's is a grant; so is to join another sandbox.
-func grantNetwork(_ *comparison, user, mine Val[NetMode]) string {
+// the user's is a grant; so is to join another sandbox. A network that keeps to a list
+// gives what that names, each entry a grant, and no more.
+func grantNetwork(c *comparison, user, mine Val[NetMode]) string {
 	rank, known := netRank[mine.V]
 	if user.V == mine.V || known && rank < netRank[user.V] {
 		return ""
@@ -215,18 +218,28 @@ func grantNetwork(_ *comparison, user, mine Val[NetMode]) string {
 	if mine.V == NetHost {
 		return "the host's own network, with its loopback and its abstract sockets (X11, D-Bus)"
 	}
+	if c.mine.Network.Allow.Set && c.user.Network.Mode.V == NetNone && (mine.V == NetOn || mine.V == NetBuiltin) {
+		return ""
+	}
 	return fmt.Sprintf("a network, %q", string(mine.V))
 }
 
 // grantAllow: a rule must be covered by one of the user's. Where the user set
-// none, a network reaches everything public.
-func grantAllow(_ *comparison, user List[Rule], mine Rule) string {
-	if !user.Set && mine.public() {
-		return ""
+// none, a network reaches everything public; and without a network of the
+// user's nothing is reached, whatever the user's list says.
+func grantAllow(c *comparison, user List[Rule], mine Rule) string {
+	mode := c.user.Network.Mode.V
+	if c.mine.Network.Mode.Set {
+		mode = c.mine.Network.Mode.V
 	}
-	for _, u := range user.Items {
-		if u.V.covers(mine) {
+	if c.user.Network.Mode.V != NetNone || mode == NetNone {
+		if !user.Set && mine.public() {
 			return ""
+		}
+		for _, u := range user.Items {
+			if u.V.covers(mine) {
+				return ""
+			}
 		}
 	}
 	if mine.Name == hostName {

@@ -82,7 +82,7 @@ func (l *Layers) NotAgreed(asked []Grant, r Record) []Grant {
 		for part := g.Part; ; {
 			one := g
 			one.Part = part
-			if slices.Contains(r.Grants, l.ID(one)) {
+			if slices.Contains(r.Grants, l.ID(one)) || g.inOpenNetwork() && slices.Contains(r.Grants, l.ID(Grant{Key: "network.mode", Value: string(NetOn), Part: part})) {
 				return true
 			}
 			if part == "" {
@@ -94,6 +94,16 @@ func (l *Layers) NotAgreed(asked []Grant, r Record) []Grant {
 			}
 		}
 	})
+}
+
+// inOpenNetwork tells whether it is an entry of an allowlist that a network
+// without one reaches too: who agreed to that agreed to more.
+func (g Grant) inOpenNetwork() bool {
+	if g.Key != "network.allow" {
+		return false
+	}
+	rule, err := ParseRule(g.Value)
+	return err == nil && rule.public()
 }
 
 // MergeWithout lays the project's layer over the user's without the values

@@ -276,3 +276,34 @@ func TestTaskCommand(t *testing.T) {
 		}
 	}
 }
+
+// A network that keeps to a list is what the list names: one entry more is asked for alone, the end of the list is, and
+// who agreed to a network without one agreed to what any list has of it.
+func TestNetworkByItsList(t *testing.T) {
+	h := newHouse(t, map[string]string{"home/proj/sbx.toml": ""})
+	r := Record{}
+	for _, c := range []struct{ file, want string }{
+		{"mode = 'on'\nallow = ['@npm', 'a.example.org']", "reaches @npm, reaches a.example.org"},
+		{"mode = 'on'\nallow = ['@npm', 'a.example.org', 'b.example.org']", "reaches b.example.org"},
+		{"mode = 'on'\nallow = []", ""},
+		{"allow = ['c.example.org']", ""},
+		{"mode = 'on'\nallow = ['host.sbx.internal:1']", "reaches the host's own loopback, host.sbx.internal:1"},
+		{"mode = 'on'", `a network, "on"`},
+		{"mode = 'on'\nallow = ['d.example.org']", ""},
+		{"mode = 'on'\nallow = ['10.0.0.0/8']", "reaches 10.0.0.0/8"},
+		{"mode = 'host'\nallow = []", "the host's own network, with its loopback and its abstract sockets (X11, D-Bus)"},
+	} {
+		h.must(write(h, "home/proj/sbx.toml", "[network]\n"+c.file))
+		l := h.read("", "")
+		left := l.NotAgreed(l.Asked(), r)
+		if got := strings.Join(words(left), ", "); got != c.want {
+			t.Errorf("%s: asks for %q, want %q", c.file, got, c.want)
+		}
+		r.Grants = append(r.Grants, l.IDs(left)...)
+	}
+	// A list of the user's that has no network to it gives nothing.
+	h = newHouse(t, map[string]string{"home/proj/sbx.toml": "[network]\nmode = 'on'\nallow = ['a.example.org']", "config/config.toml": "profile = 'mine'", "config/profiles/mine.toml": "[network]\nallow = ['a.example.org']"})
+	if got := words(h.read("", "").Asked()); !slices.Equal(got, []string{"reaches a.example.org"}) {
+		t.Errorf("beside a list without a network: %q", got)
+	}
+}

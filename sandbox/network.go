@@ -219,7 +219,9 @@ func (s *Spec) resolveEgress(p *profiles.Network, f *finder, ask bool) error {
 		s.Egress.rules = append(s.Egress.rules, r)
 		s.Egress.Allow = append(s.Egress.Allow, rule.String())
 	}
-	s.Level.Warnings = append(s.Level.Warnings, f.told...)
+	for _, t := range f.told {
+		s.Level.Warnings = append(s.Level.Warnings, fmt.Sprintf("%s reaches %s, since the project's %s says so", t.service, t.host, t.file))
+	}
 	return nil
 }
 

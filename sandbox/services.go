@@ -74,7 +74,29 @@ type finder struct {
 	// set are the variables that give the tool inside the addresses that it would not find there.
 	set map[string]string
 	// told are the hosts that files of the repository have tools reach.
-	told []string
+	told []told
+}
+
+// told is a host that a service reaches because a file of the repository says so.
+type told struct{ service, host, file string }
+
+// ServiceHosts are the hosts, with ports, that a service stands for in a project: those that a file of the repository
+// names are told from the user's own. Its error is a *UsageError or a *ServiceError.
+func ServiceHosts(name, project, home string, environ []string) ([]string, error) {
+	f := &finder{environ: environment(environ), home: home, project: project, ask: askInside, set: map[string]string{}}
+	rules, err := f.resolveService(profiles.Rule{Service: name})
+	if err != nil {
+		return nil, err
+	}
+	var hosts []string
+	for _, r := range rules {
+		host := ruleWords(r)
+		if i := slices.IndexFunc(f.told, func(t told) bool { return t.host == host }); i >= 0 {
+			host += ", since the project's " + f.told[i].file + " says so"
+		}
+		hosts = append(hosts, host)
+	}
+	return hosts, nil
 }
 
 // resolveService turns a service name into rules.
@@ -110,7 +132,7 @@ func (f *finder) tell(rule profiles.Rule, e endpoint, all []endpoint) {
 	}) {
 		return
 	}
-	f.told = append(f.told, fmt.Sprintf("%s reaches %s, since the project's %s says so", rule, ruleWords(r), e.file))
+	f.told = append(f.told, told{rule.String(), ruleWords(r), e.file})
 }
 
 // portOf are the ports of what URLs begin with.

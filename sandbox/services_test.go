@@ -115,11 +115,11 @@ func TestServicesToldOfTheProject(t *testing.T) {
 	const theirs, ours = "registry=https://theirs.test\n", "registry=https://ours.test\n@us:registry=https://theirs.test\n"
 	for _, c := range []struct {
 		files map[string]string
-		told  []string
+		told  []told
 	}{
 		{map[string]string{"project/.npmrc": theirs, "home/.npmrc": ours}, nil},
 		{map[string]string{"home/.npmrc": ours}, nil},
-		{map[string]string{"project/.npmrc": theirs}, []string{"@npm reaches theirs.test:443, since the project's .npmrc says so"}},
+		{map[string]string{"project/.npmrc": theirs}, []told{{"@npm", "theirs.test:443", ".npmrc"}}},
 	} {
 		f, _, err := find(t, "npm", nil, c.files, "")
 		if err != nil || !slices.Equal(f.told, c.told) {

@@ -62,6 +62,24 @@ func agreed(layers *profiles.Layers, at place, hash string, ask asker) (*profile
 	return layers.Merge(), nil
 }
 
+// hostsBehind are the hosts that a service of an allowlist stands for now, where the grant is of one: whoever is asked
+// wants to know where it leads, since a project's own files have a say in that.
+func hostsBehind(g profiles.Grant) string {
+	service, found := strings.CutPrefix(g.Value, "@")
+	if g.Key != "network.allow" || !found {
+		return ""
+	}
+	at, err := findPlace()
+	if err != nil {
+		return ""
+	}
+	hosts, err := sandbox.ServiceHosts(service, at.project.Dir, at.account.Home, os.Environ())
+	if err != nil {
+		return "nothing, for " + err.Error()
+	}
+	return strings.Join(hosts, ", ")
+}
+
 // errRefused is a run that its user did not agree to.
 var errRefused = errors.New("not agreed to, so nothing runs")
 

@@ -46,10 +46,17 @@ func printStart(s *sandbox.Spec) {
 	for _, w := range s.Level.Warnings {
 		message("warning: %s", w)
 	}
+	var reached []string
 	for _, g := range s.Grants {
-		if g.Opens() {
+		switch {
+		case g.Opens():
 			message("granted: %s", g.Words)
+		case g.Key == "network.allow":
+			reached = append(reached, strings.TrimPrefix(g.Words, "reaches "))
 		}
+	}
+	if len(reached) > 0 {
+		message("granted: a network, to %s alone", strings.Join(reached, ", "))
 	}
 	if s.Level.Name != profiles.LevelFull {
 		message("level %s: %s", s.Level.Name, strings.Join(s.Level.Why, "; "))

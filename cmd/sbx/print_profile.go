@@ -158,6 +158,9 @@ func printGrants(e *profiles.GrantError) {
 	}
 	message("%s asks for more %s", e.File, than)
 	for _, g := range e.Grants {
+		if hosts := hostsBehind(g); hosts != "" {
+			g.Words += ": " + escape(hosts)
+		}
 		message("%s: %s", g.From.String(), g)
 	}
 }
