@@ -10,10 +10,11 @@ import (
 )
 
 // RemoveKept removes what the sandboxes of a project keep beside it, and what nobody reviews: its home and its changes
-// to caches. The project is a real path, and need not be there any more. It tells whether there was anything.
+// to caches. The project need not be there any more. It tells whether there was anything.
 func RemoveKept(home, project string) (bool, error) {
+	project, _ = existing(project)
 	any := false
-	for _, kind := range []string{"homes", "caches"} {
+	for _, kind := range keptKinds {
 		removed, err := removeKept(filepath.Join(dataFolder(home), kind), nameOf(project))
 		if err != nil {
 			var usage *UsageError

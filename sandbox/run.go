@@ -177,6 +177,9 @@ func (r *Running) hold(notify func(string)) (err error) {
 	if r.caches, err = holdCaches(r.spec, notify); err == nil {
 		r.upper, err = makeUpper(r.spec)
 	}
+	if failed := r.spec.noteProject(); failed != nil && err == nil {
+		notify("what this project keeps will not be listed: " + failed.Error())
+	}
 	if err != nil {
 		r.endUpper()
 	}

@@ -34,6 +34,44 @@ func printVolumes(list []sandbox.VolumeInfo, asJSON bool) error {
 	return w.Flush()
 }
 
+// printKept lists what is kept for projects.
+func printKept(list []sandbox.Kept, asJSON bool) error {
+	if asJSON {
+		return printJSON(list)
+	}
+	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "HOME\tCACHES\tPROJECT")
+	for _, k := range list {
+		home, project := "-", escape(k.Project)
+		if k.Home {
+			home = "kept"
+		}
+		switch {
+		case k.Project == "":
+			project = "not known, in " + escape(strings.Join(k.Folders, " "))
+		case k.Gone:
+			project += " (gone)"
+		}
+		fmt.Fprintf(w, "%s\t%d\t%s\n", home, k.Caches, project)
+	}
+	return w.Flush()
+}
+
+// printPrunable lists what would be removed.
+func printPrunable(list []sandbox.Kept, asJSON bool) error {
+	if len(list) == 0 && !asJSON {
+		message("nothing is kept for a project that is gone")
+		return nil
+	}
+	if err := printKept(list, asJSON); err != nil {
+		return err
+	}
+	if len(list) > 0 {
+		hint("sbx volume prune --force removes it, sbx volume rm --project DIR that of one")
+	}
+	return nil
+}
+
 // printLeft says what was put right that a killed supervisor had left.
 func printLeft(l state.Left) {
 	what := "is over"

@@ -2,6 +2,7 @@ package main
 
 import (
 	"path/filepath"
+	"slices"
 
 	"sbx/sandbox"
 )
@@ -10,14 +11,23 @@ type volumeCmd struct {
 	Ls     volumeLsCmd     `cmd:"" help:"List volumes."`
 	Create volumeCreateCmd `cmd:"" help:"Make an empty volume."`
 	Rm     volumeRmCmd     `cmd:"" help:"Remove volumes with their files."`
+	Prune  volumePruneCmd  `cmd:"" help:"List what is kept for projects that are gone, or remove it."`
 }
 
 type volumeLsCmd struct {
-	JSON bool `name:"json" help:"Print JSON."`
+	Projects bool `help:"List what sandboxes keep for their projects instead: homes, and changes to caches."`
+	JSON     bool `name:"json" help:"Print JSON."`
 }
 
 // Run lists the volumes, and the sandboxes that show them.
 func (c *volumeLsCmd) Run() error {
+	if c.Projects {
+		list, err := listKept()
+		if err != nil {
+			return err
+		}
+		return printKept(list, c.JSON)
+	}
 	volumes, err := ownVolumes()
 	if err != nil {
 		return err
@@ -77,6 +87,43 @@ func (c *volumeRmCmd) Run() error {
 	})
 }
 
+type volumePruneCmd struct {
+	Force bool `short:"f" help:"Remove it, instead of listing it."`
+	JSON  bool `name:"json" help:"Print JSON."`
+}
+
+// Run lists, or removes, what is kept for projects whose folder is gone. Whether it will come back, with a disk, only its
+// user knows.
+func (c *volumePruneCmd) Run() error {
+	list, err := listKept()
+	if err != nil {
+		return err
+	}
+	list = slices.DeleteFunc(list, func(k sandbox.Kept) bool { return !k.Gone })
+	if !c.Force || len(list) == 0 {
+		return printPrunable(list, c.JSON)
+	}
+	if err := each(projectsOf(list), removeKept); err != nil {
+		return err
+	}
+	return printKept(list, c.JSON)
+}
+
+func projectsOf(list []sandbox.Kept) (dirs []string) {
+	for _, k := range list {
+		dirs = append(dirs, k.Project)
+	}
+	return dirs
+}
+
+func listKept() ([]sandbox.Kept, error) {
+	account, err := sandbox.Caller()
+	if err != nil {
+		return nil, err
+	}
+	return sandbox.ListKept(account.Home)
+}
+
 func removeKept(dir string) error {
 	account, err := sandbox.Caller()
 	if err != nil {
@@ -85,13 +132,10 @@ func removeKept(dir string) error {
 	if dir, err = filepath.Abs(dir); err != nil {
 		return err
 	}
-	if real, err := filepath.EvalSymlinks(dir); err == nil {
-		dir = real
-	}
 	defer progress("removing what sandboxes of " + dir + " keep")()
 	there, err := sandbox.RemoveKept(account.Home, dir)
 	if err == nil && !there {
-		err = &sandbox.UsageError{Problem: "no sandbox of " + dir + " keeps a home or changes to caches", Hint: "name the project's own folder"}
+		err = &sandbox.UsageError{Problem: "no sandbox of " + dir + " keeps a home or changes to caches", Hint: "sbx volume ls --projects lists those that do"}
 	}
 	return err
 }
