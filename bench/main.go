@@ -48,6 +48,9 @@ func main() {
 	if *inLab || *connectTo != "" {
 		measure = inside
 	}
+	if *openFilter {
+		measure = underOpenFilter
+	}
 	if err := measure(); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)

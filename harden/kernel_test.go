@@ -13,6 +13,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -44,9 +45,20 @@ func TestMain(m *testing.M) {
 // give the same errno.
 const marker = unix.EXFULL
 
+// allowAll is a whole filter. What it costs is what any filter costs: the kernel's way to it.
+var allowAll = unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW}
+
+// blind is a policy's program that looks at an argument first, so that the kernel can answer no call ahead.
+func blind(p Policy) ([]unix.SockFilter, error) {
+	filter, err := Compile(p, HostArch())
+	return append([]unix.SockFilter{{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: offArgs}}, filter...), err
+}
+
 // walls are the programs that an attempt is made under.
 var walls = map[string]func() ([]unix.SockFilter, error){
 	"none":    func() ([]unix.SockFilter, error) { return nil, nil },
+	"open":    func() ([]unix.SockFilter, error) { return []unix.SockFilter{allowAll}, nil },
+	"blind":   func() ([]unix.SockFilter, error) { return blind(Default()) },
 	"default": func() ([]unix.SockFilter, error) { return Compile(Default(), HostArch()) },
 	"marked": func() ([]unix.SockFilter, error) {
 		p := Default()
@@ -87,7 +99,7 @@ type attempt struct {
 
 // everyAttempt is those of all machines, those of this one, and what other tests start.
 func everyAttempt() map[string]attempt {
-	out := map[string]attempt{"shell": {make: shell}}
+	out := map[string]attempt{"shell": {make: shell}, "cost": {make: cost}}
 	maps.Copy(out, attempts)
 	maps.Copy(out, archAttempts)
 	maps.Copy(out, archHelpers)
@@ -348,6 +360,63 @@ func TestToolsUnderTheFilter(t *testing.T) {
 			}
 		})
 	}
+}
+
+// BenchmarkCalls is what calls cost, in ns, under filters: none; one that allows all; the default; and the default where the kernel
+// cannot answer ahead. A call that the kernel answers ahead costs under the default what it costs under the one that
+// allows all. The least of many short rounds is taken: other processes and the hypervisor only add.
+func BenchmarkCalls(b *testing.B) {
+	for _, wall := range []string{"none", "open", "default", "blind"} {
+		out, err := child("cost", wall).Output()
+		if err != nil {
+			b.Fatal(err)
+		}
+		for line := range strings.Lines(string(out)) {
+			if f := strings.Fields(line); len(f) == 2 && f[0] != "errno" {
+				b.Run(f[0]+"/"+wall, func(b *testing.B) {
+					ns, _ := strconv.ParseFloat(f[1], 64)
+					b.ReportMetric(ns, "ns/call")
+					b.ReportMetric(0, "ns/op")
+				})
+			}
+		}
+	}
+}
+
+// cost prints what some calls cost: one that only counts, a read, and three whose arguments a filter may look at.
+func cost() syscall.Errno {
+	zero, err := unix.Open("/dev/zero", unix.O_RDONLY, 0)
+	if err != nil {
+		return asErrno(err)
+	}
+	var one [1]byte
+	for _, c := range []struct {
+		name string
+		nr   uintptr
+		a    [3]uintptr
+	}{
+		{"getppid", unix.SYS_GETPPID, [3]uintptr{}},
+		{"read", unix.SYS_READ, [3]uintptr{uintptr(zero), uintptr(unsafe.Pointer(&one)), 1}},
+		{"ioctl", unix.SYS_IOCTL, [3]uintptr{badFD, unix.TIOCGWINSZ}},
+		{"socket", unix.SYS_SOCKET, [3]uintptr{unix.AF_UNIX, invalid}},
+		{"unshare", unix.SYS_UNSHARE, [3]uintptr{}},
+	} {
+		fmt.Println(c.name, leastOf(c.nr, c.a))
+	}
+	return 0
+}
+
+func leastOf(nr uintptr, a [3]uintptr) float64 {
+	const rounds, calls = 300, 2000
+	least := time.Hour
+	for range rounds {
+		began := time.Now()
+		for range calls {
+			unix.RawSyscall(nr, a[0], a[1], a[2])
+		}
+		least = min(least, time.Since(began))
+	}
+	return float64(least.Nanoseconds()) / calls
 }
 
 // shell runs the line on stdin in this process' place.
