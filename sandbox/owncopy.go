@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -20,8 +21,9 @@ import (
 const copyMark = "/memfd:"
 
 // BecomeCopy makes this process, which is about to start the sandbox, such a copy, where that is needed and it is
-// none yet: the program begins anew, with the descriptors that are handed in. It returns if it need not.
-func (s *Spec) BecomeCopy(prepared *Prepared, handed []*os.File) error {
+// none yet: the program begins anew, with the descriptors that are handed in, and with more flags to its verb. It returns if
+// it need not.
+func (s *Spec) BecomeCopy(prepared *Prepared, handed []*os.File, flags ...string) error {
 	if !s.needsCopy() {
 		return nil
 	}
@@ -37,7 +39,8 @@ func (s *Spec) BecomeCopy(prepared *Prepared, handed []*os.File) error {
 	for _, f := range handed {
 		control(f, func(fd int) { unix.FcntlInt(uintptr(fd), unix.F_SETFD, 0) })
 	}
-	return fmt.Errorf("executing a copy of sbx: %w", syscall.Exec(pathOf(program), os.Args, os.Environ()))
+	args := slices.Insert(slices.Clone(os.Args), min(2, len(os.Args)), flags...)
+	return fmt.Errorf("executing a copy of sbx: %w", syscall.Exec(pathOf(program), args, os.Environ()))
 }
 
 func (s *Spec) needsCopy() bool { return s.Harden.Landlock.Files == 0 && !leftOut(copyWall) }

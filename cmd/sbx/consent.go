@@ -24,15 +24,15 @@ const (
 type asker func(e *profiles.GrantError) (answer, error)
 
 // agreed merges the layers if what the project asks for is agreed to: by the folder that it lies in,
-// by --trust, by the record, or by a person who is asked now. What was shown is what is merged: no
+// by --trust, by the record, or by a person who is asked now, or was before. What was shown is what is merged: no
 // file is read again.
-func agreed(layers *profiles.Layers, at place, hash string, ask asker) (*profiles.Loaded, error) {
+func (f *sandboxFlags) agreed(layers *profiles.Layers, at place, ask asker) (*profiles.Loaded, error) {
 	asked := layers.Asked()
 	if len(asked) == 0 || layers.InTrustedFolder() {
 		return layers.Merge(), nil
 	}
-	if hash != "" {
-		return agreedByHash(layers, at, hash)
+	if f.Trust != "" {
+		return agreedByHash(layers, at, f.Trust)
 	}
 	records := trustRecords(at)
 	record, err := records.Of(at.project.Dir)
@@ -43,6 +43,9 @@ func agreed(layers *profiles.Layers, at place, hash string, ask asker) (*profile
 	if len(missing) == 0 {
 		return layers.Merge(), nil
 	}
+	if f.Without == layers.Hash(missing) {
+		return layers.MergeWithout(missing)
+	}
 	e := &profiles.GrantError{File: layers.File(), Grants: missing, Further: len(record.Grants) > 0, StandsIn: layers.StandsIn()}
 	if ask == nil {
 		return nil, e
@@ -51,6 +54,7 @@ func agreed(layers *profiles.Layers, at place, hash string, ask asker) (*profile
 	case err != nil:
 		return nil, err
 	case said == answerDefault:
+		f.Without = layers.Hash(missing)
 		return layers.MergeWithout(missing)
 	case said == answerNo:
 		return nil, errRefused

@@ -48,6 +48,10 @@ type sandboxFlags struct {
 	ApplyIfClean bool   `help:"Apply the changes if nothing in them runs later."`
 	Stats        bool   `help:"Print what the sandbox used, when it has ended."`
 	JSON         bool   `name:"json" help:"Print JSON."`
+
+	// Without is the hash of grants that a person has declined at the terminal: the program that takes this one's place
+	// (BecomeCopy) is told so, and asks no second time. It takes away, so that anybody may give it.
+	Without string `hidden:"" json:"-"`
 }
 
 // keys are the flags that speak for keys of the profile.
@@ -189,7 +193,7 @@ func (f *sandboxFlags) load(at place, task string, ask asker) (*profiles.Loaded,
 	if err != nil {
 		return nil, err
 	}
-	return agreed(layers, at, f.Trust, ask)
+	return f.agreed(layers, at, ask)
 }
 
 // withoutDashes drops the -- that parts flags from the command.

@@ -56,7 +56,7 @@ func (f *sandboxFlags) start(verb string, command []string, prepared *sandbox.Pr
 		return err
 	}
 	if !f.Detach {
-		if err := l.spec.BecomeCopy(prepared, l.handed); err != nil {
+		if err := l.spec.BecomeCopy(prepared, l.handed, l.flags.answered()...); err != nil {
 			return err
 		}
 	}
@@ -265,13 +265,21 @@ func (failedStart) Error() string { return "" }
 func (f *sandboxFlags) withoutValues() sandboxFlags {
 	kept := *f
 	kept.Name, kept.Detach, kept.Rm, kept.JSON = "", false, false, false
-	kept.Env = nil
+	kept.Env, kept.Without = nil, ""
 	for _, env := range f.Env {
 		if !strings.Contains(env, "=") {
 			kept.Env = append(kept.Env, env)
 		}
 	}
 	return kept
+}
+
+// answered are flags for the program that takes this one's place, of what a person has answered.
+func (f *sandboxFlags) answered() []string {
+	if f.Without == "" {
+		return nil
+	}
+	return []string{"--without", f.Without}
 }
 
 // givenEnv are the names of the variables whose values the flags gave.
