@@ -231,13 +231,10 @@ func lowerByNotices(l *Level, notices []userns.StepError) {
 	}
 }
 
-// enterWorkdir changes into the working folder. One that an image names must not be /proc/self/fd/7: what
-// the walk has open at this time are folders of the host.
+// enterWorkdir changes into the working folder. One that an image names, or to which a payload makes a link meanwhile, must
+// not be /proc/self/fd/7: that is something that the walk has open (CVE-2024-21626).
 func enterWorkdir(s *Spec) []userns.Step {
 	do := "entering the working folder " + s.Workdir
-	if s.Image == nil {
-		return []userns.Step{userns.Chdir(do, s.Workdir)}
-	}
 	return []userns.Step{
 		userns.Open(do, s.Workdir, userns.How{Flags: unix.O_PATH | unix.O_DIRECTORY, Resolve: unix.RESOLVE_NO_MAGICLINKS}).To("workdir"),
 		userns.Fchdir(do, "workdir"),
