@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -27,12 +26,21 @@ type sink interface {
 	file(name string, size int64, r io.Reader) error
 }
 
-// SaveFolder writes an image as an OCI image layout into a new or empty folder.
+// SaveFolder writes an image as an OCI image layout into a new or empty folder. A sandbox may be writing to that meanwhile,
+// so no file is taken that is there already: it may be a link to any of the caller's.
 func SaveFolder(s *images.Store, img *images.Image, dir string) error {
-	if err := os.MkdirAll(filepath.Join(dir, "blobs/sha256"), 0o755); err != nil {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	return save(s, img, folderSink{dir})
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	if err := root.MkdirAll("blobs/sha256", 0o755); err != nil {
+		return err
+	}
+	return save(s, img, folderSink{root})
 }
 
 // SaveTar writes an image as the tar of an OCI image layout.
@@ -117,10 +125,10 @@ func saveBlob(s *images.Store, digest string, to sink) error {
 	return to.file(blobName(digest), info.Size(), f)
 }
 
-type folderSink struct{ dir string }
+type folderSink struct{ root *os.Root }
 
 func (s folderSink) file(name string, _ int64, r io.Reader) error {
-	f, err := os.Create(filepath.Join(s.dir, name))
+	f, err := s.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 	if err != nil {
 		return err
 	}
