@@ -174,9 +174,11 @@ make_development() {
     say "made $(du -h $stage/debian/dev.tar | cut -f1) of a development image"
 }
 
-# prepare_long brings what only long scripts need: a Rust toolchain, an X server, programs that look for holes.
+# prepare_long brings what only long scripts need: Rust, Maven with plugins and JUnit in Debian's own
+# repository of artifacts, an X server, programs that look for holes.
 prepare_long() {
-    install_missing cargo xvfb lynis checksec libcap2-bin
+    install_missing cargo xvfb lynis checksec libcap2-bin maven default-jdk-headless junit4 libmaven-resources-plugin-java \
+        libmaven-compiler-plugin-java libmaven-jar-plugin-java libsurefire-java
     install -d -m 1777 /tmp/.X11-unix # as a machine with a desktop has it
 }
 
