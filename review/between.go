@@ -52,6 +52,7 @@ func Between(first, second *Set) ([]*Difference, error) {
 }
 
 func changesByPlace(s *Set) (map[string]*Change, error) {
+	s.Unfolded = true
 	all, err := s.Changes()
 	if err != nil {
 		return nil, err

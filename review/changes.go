@@ -30,7 +30,7 @@ type Change struct {
 	// Path is relative to the captured folder: bytes that the sandbox chose.
 	Path string
 	Kind Kind
-	// From is where a renamed file lay.
+	// From is where a renamed file lay, or a folder with all that is in it.
 	From string
 	// Later says why the host would run it, or obey it, by itself; empty where it would not. Place is the
 	// path that makes it so: itself, or a folder above it.
@@ -41,12 +41,13 @@ type Change struct {
 	Refused string
 	// Target and OldTarget are those of symlinks.
 	Target, OldTarget string
-	// Files and Bytes are how much is deleted with a folder.
+	// Files and Bytes are how much is deleted with a folder, or renamed.
 	Files int
 	Bytes int64
 	// Inner says that it is a folder made for what is created in it, which is told by itself.
 	Inner bool
 
+	inside []*Change // of a renamed folder: what is created in it
 	held   *held
 	new    *node // nil where it is deleted
 	old    *node // nil where the host has nothing
@@ -164,11 +165,16 @@ func (h *held) changes() ([]*Change, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading what was changed in %s: %w", h.Folder, err)
 	}
+	h.places, h.looked = map[string]string{}, map[string]bool{}
+	if !h.set.Unfolded {
+		if list, err = h.fold(list); err != nil {
+			return nil, err
+		}
+	}
 	if list, err = h.renames(list); err != nil {
 		return nil, err
 	}
 	markInner(list)
-	h.places, h.looked = map[string]string{}, map[string]bool{}
 	for _, c := range list {
 		h.judge(c)
 	}

@@ -154,30 +154,41 @@ func (p *planner) goes(c *Change) error {
 		if err != nil || n == nil {
 			return err
 		}
+		if c.inside != nil {
+			return p.folderGoes(c, c.From, n)
+		}
 		p.meanwhile(c, c.From, n)
 		p.add(c, op{Do: opRemove, Path: raw(c.From), Old: n})
 	case c.old == nil || c.Kind != Deleted && c.Kind != Replaced:
 	case c.old.folder():
-		err := c.held.each(c.Path, func(rel string, n *node) error {
-			do := opRemove
-			if n.folder() {
-				do = opRmdir
-			} else if n.Nlink == 1 || n.Mtime > c.held.Began.UnixNano() { // as count has it
-				p.meanwhile(c, rel, n)
-			}
-			p.add(c, op{Do: do, Path: raw(rel), Old: n})
-			return nil
-		})
-		if err != nil {
+		if err := p.folderGoes(c, c.Path, c.old); err != nil {
 			return err
 		}
-		p.add(c, op{Do: opRmdir, Path: raw(c.Path), Old: c.old})
 	case c.Kind == Deleted || c.new.folder():
 		p.add(c, op{Do: opRemove, Path: raw(c.Path), Old: c.old})
 	}
 	if c.Kind == Replaced {
 		p.removing[c.held.Folder+"\x00"+c.Path] = true
 	}
+	return nil
+}
+
+// folderGoes plans the removal of a folder with all that is in it.
+func (p *planner) folderGoes(c *Change, rel string, n *node) error {
+	err := c.held.each(rel, func(rel string, n *node) error {
+		do := opRemove
+		if n.folder() {
+			do = opRmdir
+		} else if n.Nlink == 1 || n.Mtime > c.held.Began.UnixNano() { // as count has it
+			p.meanwhile(c, rel, n)
+		}
+		p.add(c, op{Do: do, Path: raw(rel), Old: n})
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	p.add(c, op{Do: opRmdir, Path: raw(rel), Old: n})
 	return nil
 }
 
@@ -190,7 +201,15 @@ func (p *planner) comes(c *Change) error {
 		return err
 	}
 	if c.new.folder() {
-		return p.mkdir(c, c.Path, c.new)
+		if err := p.mkdir(c, c.Path, c.new); err != nil {
+			return err
+		}
+		for _, inner := range c.inside {
+			if err := p.comes(inner); err != nil {
+				return err
+			}
+		}
+		return nil
 	}
 	o := op{Do: opPut, Path: raw(c.Path), New: c.new, Target: raw(c.Target), Old: c.old}
 	if c.Kind == Replaced && c.old.folder() {

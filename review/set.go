@@ -16,6 +16,8 @@ type Set struct {
 	Dir string
 	// Live says that the sandbox may still run: what is read may change while it is.
 	Live bool
+	// Unfolded has each file of a renamed folder told by itself, as deleted and created.
+	Unfolded bool
 	// Foreign starts the process that answers for files of sub-ids below a folder (Serve), and returns the
 	// socket to it. Without it such files are errors.
 	Foreign func(folder string) (*os.File, error)

@@ -25,12 +25,27 @@ type shown struct {
 	Seen byPath[seen] `json:"seen"`
 }
 
+// unfolded are changes with each renamed folder as what it is made of: what went, and what came.
+func unfolded(changes []*Change) []*Change {
+	var list []*Change
+	for _, c := range changes {
+		if c.inside == nil {
+			list = append(list, c)
+			continue
+		}
+		gone, come := *c, *c
+		gone.Path, gone.Kind, gone.new, come.Kind = c.From, Deleted, nil, Created
+		list = append(append(list, &gone, &come), c.inside...)
+	}
+	return list
+}
+
 // Pin reads what is to be shown, of a sandbox that may still run, and holds all that follows against that.
 func (s *Set) Pin(changes []*Change) error {
 	if !s.Live {
 		return nil
 	}
-	for _, c := range changes {
+	for _, c := range unfolded(changes) {
 		if c.new == nil || !c.new.regular() || c.digest != "" || c.Refused != "" {
 			continue
 		}
@@ -61,7 +76,7 @@ func (s *Set) NoteShown(changes []*Change, all bool) error {
 			note = *old
 		}
 	}
-	for _, c := range changes {
+	for _, c := range unfolded(changes) {
 		note.Seen[raw(c.Where())] = seen{c.Kind, c.new, c.digest}
 	}
 	text, err := json.Marshal(&note)
@@ -108,7 +123,7 @@ func (s *Set) HoldToShown(changes []*Change) error {
 		return err
 	}
 	e := &NotShownError{}
-	for _, c := range changes {
+	for _, c := range unfolded(changes) {
 		was, known := note.Seen[raw(c.Where())]
 		switch {
 		case !known && !note.All:

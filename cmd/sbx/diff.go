@@ -24,6 +24,7 @@ func (c *diffCmd) Run() error {
 		return err
 	}
 	defer h.set.Close()
+	h.set.Unfolded = c.All
 	done := progress("reading what was changed")
 	list, err := h.changes()
 	if err == nil {

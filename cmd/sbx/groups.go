@@ -119,6 +119,9 @@ func spread(list []row) []row {
 
 // groupOf names the group of a change: its package, or the topmost folder that is new with it.
 func groupOf(c *review.Change, made map[string]bool) string {
+	if c.Kind == review.Renamed && c.Type() == "folder" {
+		return ""
+	}
 	if before, after, ok := strings.Cut("/"+c.Shown(), "/node_modules/"); ok {
 		steps := strings.SplitN(after, "/", 3)
 		n := 1

@@ -179,6 +179,8 @@ func sizes(r row) string {
 	switch {
 	case c.Kind == review.Deleted && c.Type() == "folder":
 		return fmt.Sprintf("%s, %s", several(uint64(c.Files), "file", "files"), inBytes(c.OldSize()))
+	case c.Kind == review.Renamed && c.Type() == "folder":
+		return fmt.Sprintf("from %s/, %s, %s", c.ShownFrom(), several(uint64(c.Files), "file", "files"), inBytes(c.Bytes))
 	case c.Kind == review.Renamed:
 		return "from " + c.ShownFrom()
 	case c.Kind == review.Replaced:
@@ -255,7 +257,7 @@ func changesAsJSON(list []*review.Change) []changeJSON {
 		if c.Later != "" {
 			j.RunsLater = &c.Later
 		}
-		if c.Kind == review.Deleted && c.Type() == "folder" {
+		if c.Type() == "folder" {
 			j.Files = c.Files
 		}
 		if m := c.NewMode(); c.Kind != review.Deleted {

@@ -165,6 +165,9 @@ func (e *nothingHeldError) Error() string {
 // changes are those that the paths choose, or all. A path that chooses none is an error.
 func (h *heldBack) changes() ([]*review.Change, error) {
 	all, err := h.set.Changes()
+	if err == nil && h.unfoldFor(all) {
+		all, err = h.set.Changes()
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -176,6 +179,16 @@ func (h *heldBack) changes() ([]*review.Change, error) {
 	return slices.DeleteFunc(all, func(c *review.Change) bool {
 		return len(h.paths) > 0 && !slices.ContainsFunc(h.paths, func(p string) bool { return h.matches(c, p) })
 	}), nil
+}
+
+// unfoldFor has the files of renamed folders told one by one where a path names one of them.
+func (h *heldBack) unfoldFor(all []*review.Change) bool {
+	missed := slices.ContainsFunc(h.paths, func(p string) bool {
+		return !slices.ContainsFunc(all, func(c *review.Change) bool { return h.matches(c, p) })
+	})
+	unfold := missed && !h.set.Unfolded
+	h.set.Unfolded = h.set.Unfolded || missed
+	return unfold
 }
 
 // matches takes a path as from the working folder, and as from the top of the captured one, as the list of
