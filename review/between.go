@@ -159,5 +159,5 @@ func (d *Difference) Patch() (*Patch, error) {
 			texts[i] = string(changed)
 		}
 	}
-	return compareText(texts[0], texts[1])
+	return compareText(texts[0], texts[1]), nil
 }

@@ -2,14 +2,11 @@ package review
 
 import (
 	"bytes"
-	"errors"
 	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"unicode/utf8"
-
-	"github.com/aymanbagabas/go-udiff"
 )
 
 // Patch is a change as text: hunks of lines, or a word where it is no text.
@@ -39,40 +36,7 @@ func (c *Change) Patch() (*Patch, error) {
 	if err != nil || !ok {
 		return &Patch{Binary: err == nil}, err
 	}
-	return compareText(string(old), string(new))
-}
-
-func compareText(old, new string) (*Patch, error) {
-	u, err := udiff.ToUnifiedDiff("", "", old, udiff.Lines(old, new), udiff.DefaultContextLines)
-	if err != nil {
-		return nil, err
-	}
-	p := &Patch{old: old}
-	for _, h := range u.Hunks {
-		p.Hunks = append(p.Hunks, hunkOf(h))
-	}
-	return p, nil
-}
-
-func hunkOf(h *udiff.Hunk) Hunk {
-	hunk := Hunk{OldLine: h.FromLine, NewLine: h.ToLine}
-	for _, l := range h.Lines {
-		line := Line{' ', l.Content}
-		switch l.Kind {
-		case udiff.Delete:
-			line.Mark = '-'
-		case udiff.Insert:
-			line.Mark = '+'
-		}
-		if line.Mark != '+' {
-			hunk.OldCount++
-		}
-		if line.Mark != '-' {
-			hunk.NewCount++
-		}
-		hunk.Lines = append(hunk.Lines, line)
-	}
-	return hunk
+	return compareText(string(old), string(new)), nil
 }
 
 // Choose makes the text that has some of the hunks and, elsewhere, the host's lines.
@@ -197,28 +161,6 @@ func (c *Change) Merge() error {
 	c.Replace([]byte(text))
 	c.Conflict = ""
 	return nil
-}
-
-// mergeText merges two texts that began as one. Edits that overlap or touch are a conflict, though one
-// could guess.
-func mergeText(began, host, sandbox string) (string, error) {
-	x, y := udiff.Lines(began, host), udiff.Lines(began, sandbox)
-	for _, a := range x {
-		for _, b := range y {
-			if a != b && a.Start <= b.End && b.Start <= a.End {
-				return "", &MergeError{"both changed the same lines"}
-			}
-		}
-	}
-	edits, ok := udiff.Merge(x, y)
-	if !ok {
-		return "", &MergeError{"both changed the same lines"}
-	}
-	text, err := udiff.Apply(began, edits)
-	if err != nil {
-		return "", errors.Join(&MergeError{"both changed the same lines"}, err)
-	}
-	return text, nil
 }
 
 // Replace has Apply write this text in place of what the sandbox has.
