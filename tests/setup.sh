@@ -62,7 +62,7 @@ prepare() {
         install_missing uidmap apparmor bubblewrap tmux jq iproute2 procps gcc libc6-dev make git python3 vim-tiny dpkg-dev strace gdb util-linux \
             slirp4netns passt curl iperf3 \
             ruby rake cmake debhelper fakeroot help2man texinfo python3-pip python3-setuptools python3-wheel \
-            dbus-daemon docker-registry skopeo umoci fuse-overlayfs mmdebstrap apache2-utils zstd btrfs-progs
+            dbus-daemon docker-registry skopeo umoci fuse-overlayfs mmdebstrap apache2-utils zstd btrfs-progs xfsprogs
         command -v npm >/dev/null || install_missing npm
     fi
 
