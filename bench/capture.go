@@ -8,15 +8,11 @@ import (
 	"time"
 )
 
-// Builds in review are measured over an overlay, which is what large projects get, against the same in a
-// project that is written to.
-const overlaid = "[storage]\ncapture = \"overlay\"\n"
-
 // captures measures the start in review, and builds in it: a source tree that is unpacked and compiled, and
 // packages that npm installs.
 func captures(u, _ runner, runs int) error {
-	u.env = append(u.env, "XDG_CONFIG_HOME="+u.cwd+"/held/config", "XDG_STATE_HOME="+u.cwd+"/held/state", "npm_config_cache="+u.cwd+"/npm")
-	if err := u.script("cd " + u.cwd + " && mkdir -p held/config/sbx held/state && printf '%s' '" + overlaid + "' >held/config/sbx/config.toml"); err != nil {
+	u.env = append(u.env, "XDG_STATE_HOME="+u.cwd+"/held/state", "npm_config_cache="+u.cwd+"/npm")
+	if err := u.script("cd " + u.cwd + " && mkdir -p held/state"); err != nil {
 		return err
 	}
 	if err := u.captureStart(runs); err != nil {
@@ -33,7 +29,6 @@ func captures(u, _ runner, runs int) error {
 // captureStart runs in projects of its own: a small one and a large one.
 func (r runner) captureStart(runs int) error {
 	top := r.cwd
-	r.env = append(r.env, "XDG_CONFIG_HOME="+top+"/none") // the later one counts: as sbx chooses by itself
 	for _, p := range []struct{ files, what string }{{"400", "400 files"}, {"20000", "20,000 files"}} {
 		r.cwd = top + "/start-" + p.files
 		if err := r.script("mkdir -p " + r.cwd + "/.git " + r.cwd + "/d && cd " + r.cwd + "/d && seq -f %05g " + p.files + " | xargs touch"); err != nil {

@@ -93,7 +93,7 @@ func describe(s schema, like, rule string) schema {
 // that its parser takes, so the schema cannot say anything else.
 var wordsOfKeys = []string{
 	"none", "read", "review", "write", "drop", "keep", "host", "zero", "empty", "kept", "required", "best-effort", "off", "default", "strict",
-	"full", "single-id", "outer-proc", "unlimited", "on", "slirp", "pasta", "builtin", "auto", "overlay", "fuse-overlayfs",
+	"full", "single-id", "outer-proc", "unlimited", "on", "slirp", "pasta", "builtin", "auto", "overlay", "fuse-overlayfs", "copy",
 }
 
 // schemaOf is the schema of what a parser takes for a value of the type T.

@@ -346,7 +346,7 @@ type Registry struct {
 // Storage is the table [storage] of the user's configuration.
 type Storage struct {
 	Driver Val[string]
-	// Capture is how folders are captured: auto, overlay or copy.
+	// Capture is how folders are captured: auto, by an overlay where one can be had, or copy.
 	Capture Val[string]
 	// LayerLimit bounds what one layer of an image unpacks to.
 	LayerLimit Val[Size]

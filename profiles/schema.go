@@ -63,7 +63,7 @@ var configKeys = []key[Config]{
 	scalar[Config, string]{"profile", `"host"`, word("host", parseName), func(c *Config) *Val[string] { return &c.Profile }, nil},
 	dict[Config]{"aliases", `{ ubuntu = "example.org/library/ubuntu:24.04" }`, parseName, word("ubuntu:24.04", parseReference), func(c *Config) *map[string]Val[string] { return &c.Aliases }},
 	scalar[Config, string]{"storage.driver", `"auto"`, oneOf("auto", "overlay", "fuse-overlayfs"), func(c *Config) *Val[string] { return &c.Storage.Driver }, nil},
-	scalar[Config, string]{"storage.capture", `"auto"`, oneOf("auto", "overlay", "copy"), func(c *Config) *Val[string] { return &c.Storage.Capture }, nil},
+	scalar[Config, string]{"storage.capture", `"auto"`, oneOf("auto", "copy"), func(c *Config) *Val[string] { return &c.Storage.Capture }, nil},
 	scalar[Config, Size]{"storage.layer_limit", `"64GiB"`, parseSize, func(c *Config) *Val[Size] { return &c.Storage.LayerLimit }, nil},
 	scalar[Config, string]{"network.driver", `"auto"`, oneOf("auto", "slirp", "pasta", "builtin"), func(c *Config) *Val[string] { return &c.Network.Driver }, nil},
 	list[Config, string]{name: "trust.folders", like: `"~/work"`, parse: parsePath, at: func(c *Config) *List[string] { return &c.Trust.Folders }},
