@@ -345,7 +345,7 @@ func reach(h house, p Profile, file string) int {
 		entry(s, s, true)
 	}
 	for _, s := range p.Files.Capture.Values() {
-		if s != h.path("home") { // which is the one inside
+		if r, ok := resolve(s); !ok || r.path != h.path("home") { // which stands for the home inside
 			entry(s, s, false)
 		}
 	}

@@ -18,9 +18,9 @@ import (
 // names by ~, and a cache that the host does not have. Each lies in sbx's data folder and is shown elsewhere, by which
 // place people name it. The home of the host is never captured: ~ is the home inside.
 
-// isHome tells whether a path of [files] capture is the home.
+// isHome tells whether a path of [files] capture is the home, or a link to it.
 func isHome(path string, account host.Account) bool {
-	return path == filepath.Clean(account.Home) || path == realPath(account.Home)
+	return path == filepath.Clean(account.Home) || realPath(path) == realPath(account.Home)
 }
 
 // captureHome holds what changes in the kept home.
