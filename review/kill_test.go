@@ -12,7 +12,7 @@ import (
 	"testing"
 )
 
-// TestMain is also the process that is killed: it applies or undoes, and ends itself at a step.
+// TestMain is also the process that is killed: it applies or undoes, and ends itself at a step, or fills a disk there.
 func TestMain(m *testing.M) {
 	if os.Getenv("REVIEW_DO") == "" {
 		os.Exit(m.Run())
@@ -20,7 +20,12 @@ func TestMain(m *testing.M) {
 	at, _ := strconv.ParseInt(os.Getenv("REVIEW_STEP"), 10, 64)
 	var n atomic.Int64
 	step = func() {
-		if n.Add(1) == at {
+		if n.Add(1) != at {
+			return
+		}
+		if full := os.Getenv("REVIEW_FILL"); full != "" {
+			fill(full)
+		} else {
 			syscall.Kill(os.Getpid(), syscall.SIGKILL)
 			select {}
 		}
@@ -29,6 +34,15 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
+}
+
+// fill takes all the room that a small file system has.
+func fill(file string) {
+	f, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE, 0o600)
+	for ; err == nil; _, err = f.Write(make([]byte, 4096)) {
+	}
+	f.Close()
+	fmt.Println("full")
 }
 
 func doOnce(do, held string, journals Journals) error {

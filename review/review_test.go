@@ -217,6 +217,30 @@ func TestChanges(t *testing.T) {
 	})
 }
 
+// A folder that was removed and made anew hides what the host has in it: an opaque one, in an overlay. So does one in the
+// place of a file, and files in the place of what was deleted.
+func TestMadeAnew(t *testing.T) {
+	both(t, func(t *testing.T, driver string) {
+		const files = "mkdir -p d/sub e/deep; echo a >d/a; echo b >d/b; echo c >d/sub/c; echo x >e/deep/x; echo f >f; ln -s d l"
+		const changes = "rm -r d; mkdir d; echo new >d/new; echo b >d/b; rm -r e/deep; mkdir -p e/deep/er; echo y >e/deep/er/y; rm f; mkdir f; echo g >f/g; rm l; mkdir l; echo h >l/h"
+		p := newProject(t, driver, files)
+		before := p.hash()
+		p.sandbox(changes)
+		p.expect("created d/new", "deleted d/a", "deleted d/sub", "created e/deep/er/y", "deleted e/deep/x", "replaced f", "created f/g", "replaced l", "created l/h")
+		want := newProject(t, driver, files)
+		want.host(changes)
+		p.must(p.apply(nil))
+		if got := p.hash(); got != want.hash() {
+			t.Fatalf("applied:\n%s\nwant:\n%s", got, want.hash())
+		}
+		p.expect()
+		p.must(p.undo())
+		if got := p.hash(); got != before {
+			t.Errorf("undone:\n%s\nwant:\n%s", got, before)
+		}
+	})
+}
+
 func TestApplyAndUndo(t *testing.T) {
 	both(t, func(t *testing.T, driver string) {
 		p := newProject(t, driver, someFiles)
