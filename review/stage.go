@@ -125,6 +125,8 @@ func (j *journal) stageOne(i int, set *Set, earlier *journal) error {
 	case o.New.link():
 		if err = unix.Symlinkat(string(o.Target), int(s.root.Fd()), name); err == nil {
 			s.setTime(name, o.New.Mtime)
+		} else if err == unix.EPERM { // symlink(2)
+			err = errNoLinks
 		}
 	case o.change.text != nil:
 		err = s.write(name, o)
@@ -136,6 +138,9 @@ func (j *journal) stageOne(i int, set *Set, earlier *journal) error {
 	}
 	return nil
 }
+
+// errNoLinks is the lack of symlinks, as on vfat.
+var errNoLinks = errors.New("the file system has no symbolic links: choose other paths")
 
 // noteStaged notes all that lies ready, once nothing more is done to it.
 func (j *journal) noteStaged() error {
