@@ -10,7 +10,6 @@
 package review
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -85,11 +84,7 @@ func Begin(dir string, c Capture) error {
 	}
 	c.Version = CaptureVersion
 	// A payload waits for this: that the disk has it is nobody's need, for a capture without it is none.
-	text, err := json.Marshal(&c)
-	if err != nil {
-		return err
-	}
-	return replaceFile(dir, captureFile, text, false)
+	return noteJSON(dir, captureFile, &c)
 }
 
 // ReadCapture reads the capture in a folder.
@@ -141,24 +136,22 @@ func writeJSON(dir, name string, v any) error { return putJSON(dir, name, v, tru
 func noteJSON(dir, name string, v any) error { return putJSON(dir, name, v, false) }
 
 func putJSON(dir, name string, v any, lasting bool) error {
-	var text bytes.Buffer
-	encoder := json.NewEncoder(&text)
-	encoder.SetEscapeHTML(false)
-	if err := encoder.Encode(v); err != nil {
-		return err
-	}
-	return replaceFile(dir, name, text.Bytes(), lasting)
+	return replaceFile(dir, name, lasting, func(w io.Writer) error {
+		encoder := json.NewEncoder(w)
+		encoder.SetEscapeHTML(false)
+		return encoder.Encode(v)
+	})
 }
 
-// replaceFile replaces a file atomically; lasting waits until the disk has it.
-func replaceFile(dir, name string, data []byte, lasting bool) error {
+// replaceFile replaces a file atomically by what is written; lasting waits until the disk has it.
+func replaceFile(dir, name string, lasting bool, write func(io.Writer) error) error {
 	path, temporary := filepath.Join(dir, name), filepath.Join(dir, name+".new")
 	os.Remove(temporary)
 	f, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_EXCL|unix.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(data)
+	err = write(f)
 	if err == nil && lasting {
 		err = f.Sync()
 	}

@@ -1,10 +1,12 @@
 package review
 
 import (
-	"encoding/json"
+	"bufio"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
+	"maps"
 	"path/filepath"
 )
 
@@ -66,7 +68,7 @@ func (s *Set) Pin(changes []*Change) error {
 
 // NoteShown notes that these changes have been shown; all says that there are no others.
 func (s *Set) NoteShown(changes []*Change, all bool) error {
-	note := shown{All: all, Seen: byPath[seen]{}}
+	note := shown{All: all}
 	if !all {
 		old, err := s.readShown()
 		if err != nil {
@@ -76,13 +78,24 @@ func (s *Set) NoteShown(changes []*Change, all bool) error {
 			note = *old
 		}
 	}
-	for _, c := range unfolded(changes) {
-		note.Seen[raw(c.Where())] = seen{c.Kind, c.new, c.digest}
+	list := unfolded(changes)
+	for _, c := range list {
+		delete(note.Seen, raw(c.Where()))
 	}
-	text, err := json.Marshal(&note)
-	if err == nil {
-		err = replaceFile(s.Dir, shownFile, text, false)
-	}
+	err := replaceFile(s.Dir, shownFile, false, func(file io.Writer) error {
+		w := bufio.NewWriterSize(file, 64<<10)
+		fmt.Fprintf(w, `{"all":%v,"seen":`, note.All)
+		err := writeByPath(w, func(yield func(raw, seen) bool) {
+			for _, c := range list {
+				if !yield(raw(c.Where()), seen{c.Kind, c.new, c.digest}) {
+					return
+				}
+			}
+			maps.All(note.Seen)(yield)
+		})
+		fmt.Fprintln(w, "}")
+		return errors.Join(err, w.Flush())
+	})
 	if err != nil {
 		return fmt.Errorf("noting what was shown: %w", err)
 	}

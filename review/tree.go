@@ -1,10 +1,13 @@
 package review
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"iter"
+	"maps"
 	"os"
 	"path"
 	"slices"
@@ -67,15 +70,34 @@ type byPath[T any] map[raw]T
 
 // MarshalJSON writes the keys as raw does.
 func (m byPath[T]) MarshalJSON() ([]byte, error) {
-	out := make(map[string]T, len(m))
-	for key, v := range m {
-		text, err := key.MarshalText()
+	var out bytes.Buffer
+	err := writeByPath(&out, maps.All(m))
+	return out.Bytes(), err
+}
+
+// writeByPath writes a map piece by piece: of a million files it is more than a buffer should hold.
+func writeByPath[T any](w io.Writer, list iter.Seq2[raw, T]) error {
+	separator := "{"
+	for path, v := range list {
+		key, err := json.Marshal(path)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		out[string(text)] = v
+		value, err := json.Marshal(v)
+		if err == nil {
+			_, err = fmt.Fprintf(w, "%s%s:%s", separator, key, value)
+		}
+		if err != nil {
+			return err
+		}
+		separator = ","
 	}
-	return json.Marshal(out)
+	if separator == "{" {
+		_, err := io.WriteString(w, "{}")
+		return err
+	}
+	_, err := io.WriteString(w, "}")
+	return err
 }
 
 // node is what lstat(2) tells of a path. Times are in nanoseconds since 1970.
