@@ -65,6 +65,12 @@ func (h *held) open() (err error) {
 		return err
 	}
 	h.upper.ask = h.asked
+	if h.Shown != "" { // sbx's own, which its user may have removed: what is held is new then
+		if err := os.MkdirAll(h.Folder, 0o755); err != nil {
+			h.upper.close()
+			return err
+		}
+	}
 	if h.host, err = openTree(h.Folder); err != nil {
 		h.upper.close()
 		return err
