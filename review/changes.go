@@ -159,6 +159,23 @@ func (s *Set) Changes() ([]*Change, error) {
 	return all, nil
 }
 
+// Any tells whether there are changes: for less than it takes to tell which of them are renames, and run later.
+func (s *Set) Any() (bool, error) {
+	for _, h := range s.captures {
+		if err := h.noteBases(); err != nil {
+			return false, err
+		}
+		list, err := h.walk()
+		if err != nil {
+			return false, fmt.Errorf("reading what was changed in %s: %w", h.Folder, err)
+		}
+		if len(list) > 0 {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
 // changes lists those of one capture, with reasons.
 func (h *held) changes() ([]*Change, error) {
 	list, err := h.walk()

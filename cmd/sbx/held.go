@@ -131,13 +131,22 @@ func askToLose(store *state.Store, record *state.Record) error {
 		"nothing was removed")
 }
 
+func holdsAny(store *state.Store, record *state.Record) (bool, error) {
+	h, err := openSandbox(store, record, nil)
+	if err != nil {
+		return false, err
+	}
+	defer h.set.Close()
+	return h.set.Any()
+}
+
 // holding tells which sandboxes hold changes back. What cannot be read counts.
 func holding(store *state.Store, list []*state.Record) map[string]bool {
 	held := map[string]bool{}
 	for _, r := range list {
 		if r.Held {
-			t, err := summary(store, r.Name)
-			held[r.Name] = t != nil || err != nil
+			some, err := holdsAny(store, r)
+			held[r.Name] = some || err != nil
 		}
 	}
 	return held

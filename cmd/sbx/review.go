@@ -133,8 +133,8 @@ func lastHeld(store *state.Store, paths []string) (*heldBack, error) {
 		if err != nil {
 			return nil, err
 		}
-		changes, err := h.set.Changes()
-		if err == nil && len(changes) > 0 {
+		some, err := h.set.Any()
+		if some {
 			return h, nil
 		}
 		h.set.Close()
