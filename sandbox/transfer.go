@@ -16,8 +16,8 @@ import (
 // in fs/overlayfs/copy_up.c, fsync unless the overlay is volatile): a thousand files took seconds. So such a file is
 // copied here, which waits for nothing, and then the old one goes. A lease on the old one (fcntl(2), F_SETLEASE) is had
 // only while nobody has it open to write, and holds up whoever opens it for that: it is renamed after all then, as where
-// there is no lease, or a copy would not be the same for who looks at it. So what others write meanwhile is not lost, but
-// for one who is between finding the file and opening it in the instant in which it goes.
+// there is no lease, or a copy would not be the same for who looks at it. So what others write meanwhile, or put in its
+// place, is not lost, but for one who is between finding the file and opening it, or replaces it, in the instant in which it goes.
 type transfer struct {
 	stop *atomic.Bool // set: what is begun is broken off
 	back bool         // all that is moved lies in the upper layer: nothing needs a copy
@@ -69,7 +69,15 @@ func (t *transfer) file(from, to, upper *os.File, name string, st *unix.Stat_t) 
 	if st.Mode&unix.S_IFMT == unix.S_IFREG && !t.back && !hasName(upper, name) && t.byCopy(from, to, name) {
 		return nil
 	}
-	return wrap(unix.Renameat2(int(from.Fd()), name, int(to.Fd()), name, unix.RENAME_NOREPLACE), "moving", name)
+	err := unix.Renameat2(int(from.Fd()), name, int(to.Fd()), name, unix.RENAME_NOREPLACE)
+	switch {
+	case err != unix.EEXIST:
+	case t.back: // somebody has put another one in its place, after it was moved away
+		err = unix.Unlinkat(int(from.Fd()), name, 0)
+	default: // it is the other one, which came in the place of what was moved before
+		err = unix.Renameat(int(from.Fd()), name, int(to.Fd()), name)
+	}
+	return wrap(err, "moving", name)
 }
 
 // hasName tells whether the upper layer has a file: whoever has that one open, or another name of it, keeps it.
@@ -112,6 +120,9 @@ func (t *transfer) byCopy(from, to *os.File, name string) bool {
 	if lease, failed := unix.FcntlInt(in.Fd(), unix.F_GETLEASE, 0); err == nil && (failed != nil || lease != unix.F_RDLCK) {
 		err = unix.EAGAIN // somebody waits to write to it
 	}
+	if err == nil && !isNamed(from, name, &st) {
+		err = unix.EAGAIN // somebody has put another one in its place
+	}
 	if err == nil {
 		err = unix.Unlinkat(int(from.Fd()), name, 0)
 	}
@@ -119,6 +130,13 @@ func (t *transfer) byCopy(from, to *os.File, name string) bool {
 		unix.Unlinkat(int(to.Fd()), name, 0)
 	}
 	return err == nil
+}
+
+// isNamed tells whether it is this file that has a name.
+func isNamed(dir *os.File, name string, st *unix.Stat_t) bool {
+	var now unix.Stat_t
+	err := unix.Fstatat(int(dir.Fd()), name, &now, unix.AT_SYMLINK_NOFOLLOW)
+	return err == nil && now.Dev == st.Dev && now.Ino == st.Ino
 }
 
 // plainAttributes tells whether a file has no extended attributes but the user's own, which are copied, and the label
