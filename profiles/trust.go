@@ -82,7 +82,8 @@ func (l *Layers) NotAgreed(asked []Grant, r Record) []Grant {
 		for part := g.Part; ; {
 			one := g
 			one.Part = part
-			if slices.Contains(r.Grants, l.ID(one)) || g.inOpenNetwork() && slices.Contains(r.Grants, l.ID(Grant{Key: "network.mode", Value: string(NetOn), Part: part})) {
+			open := Grant{Key: "network.mode", Value: string(NetOn), Part: part}
+			if slices.Contains(r.Grants, l.ID(one)) || l.inOpenNetwork(g) && slices.Contains(r.Grants, l.ID(open)) {
 				return true
 			}
 			if part == "" {
@@ -96,10 +97,11 @@ func (l *Layers) NotAgreed(asked []Grant, r Record) []Grant {
 	})
 }
 
-// inOpenNetwork tells whether it is an entry of an allowlist that a network
-// without one reaches too: who agreed to that agreed to more.
-func (g Grant) inOpenNetwork() bool {
-	if g.Key != "network.allow" {
+// inOpenNetwork tells whether a grant is an entry of an allowlist that a network
+// without one reaches too: who agreed to that agreed to more. Where the user has
+// a list, the network that was agreed to keeps to that.
+func (l *Layers) inOpenNetwork(g Grant) bool {
+	if g.Key != "network.allow" || l.own().Network.Allow.Set {
 		return false
 	}
 	rule, err := ParseRule(g.Value)

@@ -306,4 +306,13 @@ func TestNetworkByItsList(t *testing.T) {
 	if got := words(h.read("", "").Asked()); !slices.Equal(got, []string{"reaches a.example.org"}) {
 		t.Errorf("beside a list without a network: %q", got)
 	}
+	// A network that was agreed to beside a list of the user's keeps to that: an entry of the project's is more.
+	h.must(write(h, "home/proj/sbx.toml", "[network]\nmode = 'on'"))
+	before := h.read("", "")
+	r = Record{Grants: before.IDs(before.Asked())}
+	h.must(write(h, "home/proj/sbx.toml", "[network]\nmode = 'on'\nallow = ['b.example.org']"))
+	l := h.read("", "")
+	if got := words(l.NotAgreed(l.Asked(), r)); !slices.Equal(got, []string{"reaches b.example.org"}) {
+		t.Errorf("after consent to a network beside a list of the user's: %q", got)
+	}
 }
