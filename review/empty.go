@@ -58,7 +58,8 @@ func (h *held) thereAlready(n *node) string {
 }
 
 // besideOthers tells why a path of such a folder is not where a build leaves what it made: it is where the
-// settings of a home folder lie, or it comes among the host's own files, in a folder of theirs.
+// settings of a home folder lie, or the packages that node.js finds for all that lies below the folder, or it
+// comes among the host's own files, in a folder of theirs.
 func (h *held) besideOthers(rel string) string {
 	if h.Driver != Empty {
 		return ""
@@ -68,6 +69,9 @@ func (h *held) besideOthers(rel string) string {
 		if strings.HasPrefix(step, ".") {
 			return "a hidden file outside of the project"
 		}
+	}
+	if first == "node_modules" {
+		return "packages for other projects too"
 	}
 	if n, err := h.host.lookup(first); below != "" && (err != nil || n != nil) {
 		return "in a folder outside of the project"

@@ -40,9 +40,10 @@ func TestEmptyPoints(t *testing.T) {
 // What would lie among the host's own files, or where settings lie, runs later: it is not what a build leaves.
 func TestEmptyLater(t *testing.T) {
 	p := newProject(t, Empty, "mkdir -p other/src")
-	p.beside(`mkdir -p .config/autostart .new other/src made; touch .config/autostart/x.desktop .bashrc .new/x other/json.py other/src/x made/data a.deb a.changes made/.hidden`)
+	p.beside(`mkdir -p .config/autostart .new other/src made; touch .config/autostart/x.desktop .bashrc .new/x other/json.py other/src/x made/data a.deb a.changes made/.hidden
+		mkdir -p node_modules/chalk made/node_modules/x; touch node_modules/chalk/index.js made/node_modules/x/index.js`)
 	for _, c := range p.changes() {
-		later := strings.HasPrefix(c.Path, ".") || strings.HasPrefix(c.Path, "other/") || strings.Contains(c.Path, "/.")
+		later := strings.HasPrefix(c.Path, ".") || strings.HasPrefix(c.Path, "other/") || strings.Contains(c.Path, "/.") || strings.HasPrefix(c.Path, "node_modules/")
 		if (c.Later != "") != later && !c.Inner {
 			t.Errorf("%s runs later: %q", c.Path, c.Later)
 		}
@@ -71,4 +72,15 @@ func TestEmptyApply(t *testing.T) {
 	if err := p.apply(nil); err == nil {
 		t.Error("what the host has changed was overwritten")
 	}
+}
+
+// Nothing comes to what is shut, nor is put above it, by which a link would lead there, before the host has it.
+func TestEmptyShut(t *testing.T) {
+	p := newProject(t, Empty, "true")
+	p.beside("mkdir -p cfg/sbx .local/share/sbx; echo x >cfg/sbx/config.toml; ln -s cfg .config; touch .local/share/sbx/x .local/share/y")
+	c, err := ReadCapture(filepath.Join(p.held, "0"))
+	p.must(err)
+	c.Hide([]string{".config/sbx", ".local/share/sbx"})
+	p.must(Begin(c.Dir, *c))
+	p.expect("created .config (refused)", "created .local/share/sbx/x (refused)", "created .local/share/y", "created cfg/sbx/config.toml")
 }

@@ -36,7 +36,13 @@ func (h *held) hidden(c *Change) string {
 		if within(c.Path, place) || c.From != "" && within(c.From, place) {
 			return place + " is hidden from the sandbox"
 		}
-		if c.Kind == Created || !within(place, c.Path) {
+		if !within(place, c.Path) {
+			continue
+		}
+		if c.Kind == Created && h.Driver == Empty && !c.new.folder() {
+			return "it would stand above " + place + ", which is hidden from the sandbox"
+		}
+		if c.Kind == Created {
 			continue
 		}
 		if n, err := h.host.lookup(place); n != nil || err != nil {
