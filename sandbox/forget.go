@@ -10,9 +10,14 @@ import (
 )
 
 // RemoveKept removes what the sandboxes of a project keep beside it, and what nobody reviews: its home and its changes
-// to caches. The project need not be there any more. It tells whether there was anything.
+// to caches. The project need not be there any more, and may be named by a link. It tells whether there was anything.
 func RemoveKept(home, project string) (bool, error) {
 	project, _ = existing(project)
+	return RemoveNoted(home, project)
+}
+
+// RemoveNoted is RemoveKept for the path that ListKept names: where that leads by now does not count.
+func RemoveNoted(home, project string) (bool, error) {
 	any := false
 	for _, kind := range keptKinds {
 		removed, err := removeKept(filepath.Join(dataFolder(home), kind), nameOf(project))

@@ -68,7 +68,7 @@ func (c *volumeRmCmd) Run() error {
 		return &sandbox.UsageError{Problem: "which volumes? None was named", Hint: "sbx volume ls lists them"}
 	}
 	if c.Project != "" {
-		if err := removeKept(c.Project); err != nil || len(c.Names) == 0 {
+		if err := removeKept(c.Project, sandbox.RemoveKept); err != nil || len(c.Names) == 0 {
 			return err
 		}
 	}
@@ -103,7 +103,7 @@ func (c *volumePruneCmd) Run() error {
 	if !c.Force || len(list) == 0 {
 		return printPrunable(list, c.JSON)
 	}
-	if err := each(projectsOf(list), removeKept); err != nil {
+	if err := each(projectsOf(list), func(dir string) error { return removeKept(dir, sandbox.RemoveNoted) }); err != nil {
 		return err
 	}
 	return printKept(list, c.JSON)
@@ -124,7 +124,7 @@ func listKept() ([]sandbox.Kept, error) {
 	return sandbox.ListKept(account.Home)
 }
 
-func removeKept(dir string) error {
+func removeKept(dir string, remove func(home, project string) (bool, error)) error {
 	account, err := sandbox.Caller()
 	if err != nil {
 		return err
@@ -133,7 +133,7 @@ func removeKept(dir string) error {
 		return err
 	}
 	defer progress("removing what sandboxes of " + dir + " keep")()
-	there, err := sandbox.RemoveKept(account.Home, dir)
+	there, err := remove(account.Home, dir)
 	if err == nil && !there {
 		err = &sandbox.UsageError{Problem: "no sandbox of " + dir + " keeps a home or changes to caches", Hint: "sbx volume ls --projects lists those that do"}
 	}
