@@ -105,6 +105,9 @@ func (b *builder) prepareLayer() {
 		// Back again the kernel takes capabilities over files away, which the mounts need (setfsuid(2)).
 		b.add(userns.SetFilesystemIDs(do, o.UID, o.GID)...)
 		b.add(userns.SetCapabilities(do, ^uint64(0), ^uint64(0)))
+		// And shuts the process to its own user (prctl(2), PR_SET_DUMPABLE), for whom slirp4netns and pasta still enter its
+		// network. Nothing foreign runs yet.
+		b.add(userns.Prctl(do, unix.PR_SET_DUMPABLE, 1, "PR_SET_DUMPABLE"))
 	}
 	b.image = &imageBuilder{places.scratch}
 }
