@@ -71,7 +71,17 @@ func (i *Inside) Start() (*userns.Process, error) {
 	if err != nil {
 		return nil, err
 	}
-	return userns.Start(plan, userns.Options{Stdin: i.Stdin, Stdout: i.Stdout, Stderr: i.Stderr, Maps: i.Maps})
+	maps := i.Maps
+	maps.UID, maps.GID = withRoot(maps.UID), withRoot(maps.GID)
+	return userns.Start(plan, userns.Options{Stdin: i.Stdin, Stdout: i.Stdout, Stderr: i.Stderr, Maps: maps})
+}
+
+// withRoot has a map of one id call that 0, which makes files of the same owner outside: there is a root then.
+func withRoot(ids []userns.Range) []userns.Range {
+	if len(ids) != 1 || ids[0].Count != 1 {
+		return ids
+	}
+	return []userns.Range{{Inside: 0, Outside: ids[0].Outside, Count: 1}}
 }
 
 func (i *Inside) plan() (*userns.Plan, error) {
