@@ -32,7 +32,7 @@ func main() {
 	onImages := flag.Bool("images", false, "only the rows of images")
 	onReview := flag.Bool("review", false, "only the rows of captures and their review")
 	flag.Parse()
-	rows := []row{startSingle, startSubIDs, version, memory, many, throughput, filter, pulls, limited, execStart, records, detached, captures, diffStat, applyMany}
+	rows := []row{startSingle, startSubIDs, version, memory, many, throughput, filter, pulls, limited, execStart, records, detached, captures, diffStat, renameMany, applyMany}
 	if *only {
 		rows = []row{limited}
 	}
@@ -40,7 +40,7 @@ func main() {
 		rows = []row{pulls}
 	}
 	if *onReview {
-		rows = []row{captures, diffStat, applyMany}
+		rows = []row{captures, diffStat, renameMany, applyMany}
 	}
 	measure := func() error {
 		return bench(*dir, max(*runs, 30), withNetworks(rows, *only || *onImages || *onReview))

@@ -45,6 +45,39 @@ func diffStat(u, _ runner, runs int) error {
 	return nil
 }
 
+// renameMany compares renaming a folder of the host in review with a copy of it. The start of the run is taken off.
+func renameMany(u, _ runner, _ int) error {
+	const runs = 7
+	p := u
+	p.cwd = filepath.Join(u.cwd, "bench-rename")
+	defer u.run("rm", "-rf", "bench-rename", "bench-copy")
+	if _, err := u.run("sh", "-c", "mkdir -p bench-rename/.git bench-rename/many && cd bench-rename/many && for f in $(seq 1000); do head -c 4000 /dev/urandom >$f; done"); err != nil {
+		return err
+	}
+	run := "sbx run -n bench-rename --project review -- perl -e "
+	scripts := []struct{ do, undo string }{
+		{run + `'rename "many", "moved" or die'`, "sbx rm -f bench-rename; sync"},
+		{run + "1", "sbx rm -f bench-rename; sync"},
+		{"cp -a many ../bench-copy", "rm -rf ../bench-copy; sync"},
+	}
+	times := make([][]time.Duration, len(scripts))
+	for range runs {
+		for i, s := range scripts {
+			start := time.Now()
+			if _, err := p.run("sh", "-c", s.do); err != nil {
+				return err
+			}
+			times[i] = append(times[i], time.Since(start))
+			if _, err := p.run("sh", "-c", s.undo); err != nil {
+				return err
+			}
+		}
+	}
+	rename, cp := median(times[0])-median(times[1]), median(times[2])
+	ratio("renaming 1,000 files in review, of cp -a", ms(rename), ms(cp), rename.Seconds()/cp.Seconds(), 2)
+	return nil
+}
+
 // applyMany compares apply of 20,000 files with a copy of them, in turns. Apply waits for the disk, once, so the copy is
 // measured with and without a sync(1).
 func applyMany(u, _ runner, _ int) error {
