@@ -155,6 +155,10 @@ func machineMemory() uint64 {
 // memoryShare bounds all that a sandbox holds in its folders in memory, in bytes, where nobody says otherwise.
 func memoryShare() uint64 { return machineMemory() / 4 }
 
+// filesInMemory bounds their number. Each costs about 1 KiB of kernel memory that no size counts, so all together cost an eighth of
+// the machine's memory at most, or 1 GiB.
+func filesInMemory() uint64 { return min(1<<20, machineMemory()/(8<<10)) }
+
 // memoryBound is another bound than memoryShare, or 0: what the profile says, or half of a limit of memory, so that a full
 // folder is an error of write(2) and not the end of a process. A project's own file may only lower it.
 func memoryBound(s *Spec, p *profiles.Profile) uint64 {

@@ -57,7 +57,7 @@ func likelyOnImage(usual *Spec) (userns.Beginning, error) {
 	if err := resolveIDs(usual, account, profiles.User{Kind: profiles.UserRoot}, profiles.GroupsDrop); err != nil {
 		return userns.Beginning{}, err
 	}
-	usual.Root = fuseoverlay.Root{Size: memoryShare(), Inodes: inodeCap, Overlay: &fuseoverlay.Overlay{}}
+	usual.Root = fuseoverlay.Root{Size: memoryShare(), Inodes: filesInMemory(), Overlay: &fuseoverlay.Overlay{}}
 	first, _ := usual.Root.Steps()
 	return userns.Beginning{Steps: beginning(usual, first, 0), Maps: usual.IDs.Maps}, nil
 }

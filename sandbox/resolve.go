@@ -362,7 +362,7 @@ func firstEntries(s *Spec, home string, account host.Account, upper string) *lay
 // finish makes the root file system of what is laid out.
 func (l *layout) finish(s *Spec, account host.Account) error {
 	s.Root = fuseoverlay.Root{
-		Size: memoryShare(), Inodes: inodeCap, TTYGroup: mapsTTYGroup(s),
+		Size: memoryShare(), Inodes: filesInMemory(), TTYGroup: mapsTTYGroup(s),
 		// Whether a fresh proc can be mounted shows only when it is tried.
 		OuterProc: s.Level.Require.Accepts(profiles.LevelOuterProc),
 	}
@@ -383,9 +383,6 @@ func homeInside(s *Spec, account host.Account) string {
 	}
 	return account.Home
 }
-
-// inodeCap bounds the files in memory, each of which costs kernel memory that no size counts.
-const inodeCap = 1 << 20
 
 // mapsTTYGroup tells whether group 5, tty, exists in the sandbox.
 func mapsTTYGroup(s *Spec) bool {
