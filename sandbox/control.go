@@ -211,6 +211,14 @@ func (c *conn) receive(v any) (files []*os.File, err error) {
 	return files, err
 }
 
+// skip takes one message that nobody needs, and lets go of what came with it.
+func (c *conn) skip() error {
+	var unread json.RawMessage
+	files, err := c.receive(&unread)
+	closeAll(files)
+	return err
+}
+
 func filesOf(oob []byte) (files []*os.File) {
 	messages, err := unix.ParseSocketControlMessage(oob)
 	if err != nil {

@@ -156,11 +156,7 @@ func (l *Life) followJob(c *conn, job *userns.Job) {
 	gone := make(chan struct{})
 	go func() {
 		defer close(gone)
-		var more call
-		for {
-			if _, err := c.receive(&more); err != nil {
-				return
-			}
+		for c.skip() == nil {
 		}
 	}()
 	ended := make(chan answer, 1)
@@ -258,8 +254,7 @@ func (l *Life) answerHold(c *conn) {
 		}
 	}
 	if c.send(answer{Held: held}) == nil {
-		var more call
-		c.receive(&more) // until the caller has gone
+		c.skip() // until the caller has gone
 	}
 }
 
