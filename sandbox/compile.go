@@ -187,10 +187,6 @@ func landlockSteps(s *Spec) []userns.Step {
 	return append(steps, userns.LandlockEnforce(do, "landlock"))
 }
 
-// coreLimit keeps the host from getting a core: 0 would not stop a handler in core_pattern, 1 does
-// (core(5)).
-const coreLimit = 1
-
 // payloadSteps are walked by the child of PID 1 that becomes the payload.
 func payloadSteps(s *Spec) []userns.Step {
 	steps := []userns.Step{userns.SetSession("making a session")}
@@ -203,7 +199,7 @@ func payloadSteps(s *Spec) []userns.Step {
 		}
 	}
 	steps = append(steps,
-		userns.SetLimit("limiting cores", unix.RLIMIT_CORE, "RLIMIT_CORE", coreLimit, coreLimit),
+		userns.SetLimit("limiting cores", unix.RLIMIT_CORE, "RLIMIT_CORE", s.Limits.Cores, s.Limits.Cores),
 		userns.SetLimit("limiting open files", unix.RLIMIT_NOFILE, "RLIMIT_NOFILE", s.Limits.NoFileSoft, s.Limits.NoFileHard),
 		userns.SetLimit("limiting processes", unix.RLIMIT_NPROC, "RLIMIT_NPROC", s.Limits.Processes, s.Limits.Processes),
 		userns.Umask("restoring the umask", s.Umask))

@@ -106,7 +106,7 @@ func hostSpecOn(upper string) *Spec {
 		Workdir: "/home/u/p", Env: []string{"HOME=/home/u", "TOKEN=hunter2"}, Hostname: "sbx", Umask: 0o022,
 		Network: profiles.NetNone,
 		IDs:     IDs{UID: 1000, GID: 1000, DropGroups: true},
-		Limits:  Limits{NoFileSoft: 1024, NoFileHard: 4096, Processes: 4096},
+		Limits:  Limits{NoFileSoft: 1024, NoFileHard: 4096, Cores: noCores, Processes: 4096},
 		Harden:  Harden{Seccomp: "default", Filter: filter, KeyringsRefused: true, Landlock: harden.LandlockFor(7), LastCap: 1},
 		Streams: [3]uint64{harden.LandlockReadFile, 0, 0},
 	}

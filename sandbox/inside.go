@@ -103,11 +103,12 @@ func (i *Inside) plan() (*userns.Plan, error) {
 	steps = append(steps, userns.SetIDs("becoming root of the user namespace", 0, 0)...)
 	steps = append(steps, userns.Prctl("forbidding new privileges", unix.PR_SET_NO_NEW_PRIVS, 1, "PR_SET_NO_NEW_PRIVS"))
 	steps = append(steps, capabilitySteps(&Spec{Harden: Harden{Capabilities: filePowers, Bounding: filePowers, LastCap: uint8(last)}})...)
+	cores := min(noCores, hardCores())
 	return &userns.Plan{
 		Namespaces: unix.CLONE_NEWUSER | unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS | unix.CLONE_NEWNET,
 		Init:       steps,
 		Payload: append([]userns.Step{
-			userns.SetLimit("limiting cores", unix.RLIMIT_CORE, "RLIMIT_CORE", coreLimit, coreLimit),
+			userns.SetLimit("limiting cores", unix.RLIMIT_CORE, "RLIMIT_CORE", cores, cores),
 			userns.SetLimit("raising the limit of open files", unix.RLIMIT_NOFILE, "RLIMIT_NOFILE", files, files),
 			userns.CloseOnExec("closing all other descriptors", 3),
 		}, userns.Exec("executing sbx inside", []string{program}, append([]string{InsideName}, i.Args...), []string{"GOMAXPROCS=2"})...),

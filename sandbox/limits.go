@@ -143,6 +143,29 @@ func ownProcessors() (list []int) {
 	return list
 }
 
+// noCores keeps the host from getting a core: 0 would not stop a handler in core_pattern, 1 does (core(5)).
+const noCores = 1
+
+// hardCores is the caller's own hard limit on cores, which nobody can raise: getrlimit(2).
+func hardCores() uint64 {
+	var limit unix.Rlimit
+	if unix.Getrlimit(unix.RLIMIT_CORE, &limit) != nil {
+		return 0
+	}
+	return limit.Max
+}
+
+// coreLimit is noCores, or 0 where the caller has that already, by sudo(8) say: then no core is written, but a handler gets one.
+func (s *Spec) coreLimit() uint64 {
+	if hardCores() > 0 {
+		return noCores
+	}
+	if pattern, err := os.ReadFile("/proc/sys/kernel/core_pattern"); err != nil || strings.HasPrefix(string(pattern), "|") {
+		s.Level.Warnings = append(s.Level.Warnings, "your hard limit on cores is 0, which does not keep cores of the payload from the host's handler of cores, as 1 would: ulimit -c")
+	}
+	return 0
+}
+
 // machineMemory is all there is, in bytes.
 func machineMemory() uint64 {
 	var info unix.Sysinfo_t

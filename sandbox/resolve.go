@@ -88,6 +88,7 @@ func Resolve(r Request) (*Spec, error) {
 	s.CaptureBy = cmp.Or(r.Loaded.Config.Storage.Capture.V, captureAuto)
 	s.Limits.Time = p.Limits.Time.V
 	s.Limits.NoFileSoft, s.Limits.NoFileHard = host.NoFile()
+	s.Limits.Cores = s.coreLimit()
 	for _, g := range r.Loaded.Grants {
 		s.Grants = append(s.Grants, Grant{g.Key, g.String(), g.From.String()})
 	}

@@ -106,6 +106,8 @@ type Limits struct {
 	// NoFileSoft and NoFileHard are the caller's own limit on open files.
 	NoFileSoft uint64 `json:"nofile_soft"`
 	NoFileHard uint64 `json:"nofile_hard"`
+	// Cores bounds core files, in bytes.
+	Cores uint64 `json:"cores"`
 	// Processes is RLIMIT_NPROC of the user namespace.
 	Processes uint64 `json:"processes"`
 }

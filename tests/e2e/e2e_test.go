@@ -220,6 +220,8 @@ func condition(cond, me string) (bool, error) {
 	case "scopes": // Landlock keeps abstract sockets apart: ABI 6, landlock(7)
 		abi, _, errno := unix.Syscall(unix.SYS_LANDLOCK_CREATE_RULESET, 0, 0, unix.LANDLOCK_CREATE_RULESET_VERSION)
 		return errno == 0 && abi >= 6, nil
+	case "piped": // cores go to a program: core(5)
+		return strings.HasPrefix(readWord("/proc/sys/kernel/core_pattern"), "|"), nil
 	case "binfmt": // a user namespace has its own handlers of programs: Linux 6.7
 		return exec.Command("unshare", "-Urm", "mount", "-t", "binfmt_misc", "none", "/mnt").Run() == nil, nil
 	case "gpu":
