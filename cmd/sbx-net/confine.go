@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"runtime"
 	"syscall"
@@ -47,6 +48,9 @@ func ownPolicy() harden.Policy {
 // confine gives up files, other programs, tracing, and all system calls but ownPolicy's, in every thread.
 // Landlock is left out where the kernel has none, as for payloads: the filter opens no file either.
 func confine(filter []unix.SockFilter) error {
+	if withCgo {
+		return errors.New("this sbx-net was built with cgo, and cannot confine all of its threads: build it with CGO_ENABLED=0, as make does")
+	}
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
 		return fmt.Errorf("hiding its memory: %w", err)
 	}
