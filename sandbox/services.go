@@ -330,7 +330,7 @@ func (f *finder) pip() (found []endpoint, err error) {
 	file := f.variable("PIP_CONFIG_FILE")
 	values := map[string]string{}
 	for _, path := range []string{"/etc/pip.conf", filepath.Join(f.home, ".pip", "pip.conf"), filepath.Join(f.home, ".config", "pip", "pip.conf"), file} {
-		maps.Copy(values, settings(path))
+		maps.Copy(values, pipSettings(path))
 	}
 	for key, name := range map[string]string{"index-url": "PIP_INDEX_URL", "extra-index-url": "PIP_EXTRA_INDEX_URL"} {
 		value := values[key]
@@ -434,6 +434,29 @@ func settings(path string) map[string]string {
 		key, value, ok := strings.Cut(line, "=")
 		if key = strings.TrimSpace(key); ok && key != "" && !strings.ContainsAny(key[:1], "#;[") {
 			values[key] = strings.Trim(strings.TrimSpace(value), `"'`)
+		}
+	}
+	return values
+}
+
+// pipSettings are those of pip's file, in which a value goes on in lines that are indented: configparser in Python's
+// library, which also has it that such lines may be comments.
+func pipSettings(path string) map[string]string {
+	values := map[string]string{}
+	last := ""
+	for line := range strings.Lines(readPlain(path)) {
+		text := strings.TrimSpace(line)
+		switch {
+		case text == "" || strings.ContainsAny(text[:1], "#;"):
+		case last != "" && strings.ContainsAny(line[:1], " \t"):
+			values[last] = strings.TrimSpace(values[last] + " " + text)
+		default:
+			i := strings.IndexAny(text, "=:")
+			if last = ""; i < 0 || text[0] == '[' {
+				continue
+			}
+			last = strings.ReplaceAll(strings.ToLower(strings.TrimSpace(text[:i])), "_", "-")
+			values[last] = strings.TrimSpace(text[i+1:])
 		}
 	}
 	return values

@@ -71,6 +71,8 @@ func TestServices(t *testing.T) {
 			files: map[string]string{"home/.cargo/registry/index/index.test-1/config.json": `{"dl": "https://static.test/crates", "api": "https://api.test"}`}, want: "index.test:443 private, static.test:443"},
 		{name: "replaced", service: "cargo", files: map[string]string{"home/.cargo/config.toml": "[source.crates-io]\nreplace-with = \"mine\"\n[source.mine]\nregistry = \"sparse+https://mine.test/index/\"\n",
 			"project/.cargo/config.toml": "[registries.theirs]\nindex = \"sparse+https://theirs.test/\"\n"}, want: "mine.test:443 private, theirs.test:443"},
+		{name: "lists over several lines", service: "pip", files: map[string]string{"home/.config/pip/pip.conf": "[global]\nindex_url: https://u:p@pip.test/simple\nextra-index-url =\n    https://more.test/simple\n    # an old one\n\n\thttps://last.test/simple?a=b\n[install]\nno-clean = yes\n"},
+			environ: map[string]string{"PIP_CONFIG_FILE": "/dev/null"}, want: "last.test:443 private, more.test:443 private, pip.test:443 private"},
 		{name: "index", service: "pip", files: map[string]string{"home/.config/pip/pip.conf": "[global]\nindex-url = https://u:p@pip.test/simple\n"},
 			environ: map[string]string{"PIP_CONFIG_FILE": "/dev/null", "PIP_EXTRA_INDEX_URL": "https://more.test/simple"}, want: "more.test:443 private, pip.test:443 private"},
 	} {
