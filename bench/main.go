@@ -45,7 +45,7 @@ func main() {
 	measure := func() error {
 		return bench(*dir, max(*runs, 30), withNetworks(rows, *only || *onImages || *onReview))
 	}
-	if *inLab || *connectTo != "" {
+	if *inLab || *inPorts || *connectTo != "" {
 		measure = inside
 	}
 	if *openFilter {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -22,6 +23,7 @@ var (
 	networksOnly = flag.Bool("networks", false, "only the networks")
 
 	inLab     = flag.Bool("in-lab", false, "this is the lab: measure networks")
+	inPorts   = flag.Bool("in-ports", false, "measure published ports")
 	connectTo = flag.String("connect", "", "make connections to this address, and print how many a second")
 )
 
@@ -33,7 +35,7 @@ func withNetworks(rows []row, others bool) []row {
 	case *networksOnly:
 		rows = nil
 	}
-	return append(rows, netStart, networks)
+	return append(rows, netStart, networks, portDrivers)
 }
 
 // netStart is what a network adds to the start.
@@ -101,8 +103,11 @@ func measureInLab() error {
 
 // inside is what this program does when it has started itself.
 func inside() error {
-	if *inLab {
+	switch {
+	case *inLab:
 		return measureInLab()
+	case *inPorts:
+		return measurePorts()
 	}
 	return connect(*connectTo)
 }
@@ -117,6 +122,40 @@ func published() error {
 		faster("published port, "+mode+" against slirp4netns' hostfwd", gbits(a), gbits(b), a/b, 1)
 	}
 	return nil
+}
+
+// portDrivers measures published ports against those of rootlesskit, on the loopback: rootlesskit needs sub-ids, which
+// nobody has in the lab.
+func portDrivers(u, _ runner, _ int) error {
+	if _, err := exec.LookPath("rootlesskit"); err != nil {
+		fmt.Println("published port against rootlesskit's: there is no rootlesskit (apt-get install rootlesskit)")
+		return nil
+	}
+	cmd := u.command([]string{"bench", "-in-ports"})
+	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	return cmd.Run()
+}
+
+func measurePorts() error {
+	for _, mode := range []string{"none", "slirp", "builtin"} {
+		a, b, err := ratesInTurns(5, func() (float64, error) { return throughputPublished(mode) }, throughputRootlesskit)
+		if err != nil {
+			return err
+		}
+		faster("published port, "+mode+" against rootlesskit's", gbits(a), gbits(b), a/b, 1)
+	}
+	return nil
+}
+
+// throughputRootlesskit is the same as throughputPublished by rootlesskit's builtin port driver.
+func throughputRootlesskit() (float64, error) {
+	inside := exec.Command("rootlesskit", "--net=slirp4netns", "--mtu=65520", "--disable-host-loopback", "--port-driver=builtin",
+		"-p", "127.0.0.1:"+publishedPort+":5201/tcp", "iperf3", "-s", "-1")
+	if err := inside.Start(); err != nil {
+		return 0, err
+	}
+	defer inside.Wait()
+	return untilReady(inside)
 }
 
 // faster prints a ratio of rates, which is to be at least its target; 0: there is none.
@@ -183,8 +222,11 @@ func iperf(cmd *exec.Cmd) (float64, error) {
 	if jsonErr := json.Unmarshal(out, &said); err == nil {
 		err = jsonErr
 	}
+	if err == nil && said.Error != "" { // of which its exit status says nothing
+		err = errors.New("it failed")
+	}
 	if err != nil {
-		return 0, fmt.Errorf("%s: %w %s", strings.Join(cmd.Args, " "), err, said.Error)
+		return 0, fmt.Errorf("%s: %w: %s", strings.Join(cmd.Args, " "), err, said.Error)
 	}
 	return said.End.Received.Rate, nil
 }
