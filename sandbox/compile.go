@@ -48,7 +48,8 @@ func namespaces(s *Spec) uintptr {
 }
 
 // beginning are the first steps of PID 1, those that hardly depend on a profile: they may be walked
-// before it is read (Prepare). more are to follow.
+// before it is read (Prepare). more are to follow. The network device comes last, so that one that was not foreseen can be
+// made after all.
 func beginning(s *Spec, root []userns.Step, more int) []userns.Step {
 	steps := make([]userns.Step, 0, len(root)+more+otherSteps)
 	steps = append(steps, userns.Barrier("waiting for the id maps"))
@@ -56,7 +57,8 @@ func beginning(s *Spec, root []userns.Step, more int) []userns.Step {
 		steps = append(steps, userns.SetGroups("dropping supplementary groups"))
 	}
 	steps = append(steps, slirp.Steps(s.Network)...)
-	return append(steps, root...)
+	steps = append(steps, root...)
+	return append(steps, slirp.Device(s.Network)...)
 }
 
 // initSteps adds to the beginning what else PID 1 walks before anything foreign runs.
@@ -67,7 +69,6 @@ func initSteps(steps []userns.Step, s *Spec, root []userns.Step) []userns.Step {
 	if s.BootTimeZero {
 		steps = append(steps, bootTimeZero(s)...)
 	}
-	steps = append(steps, slirp.Device(s.Network)...)
 	steps = append(steps,
 		userns.SetHostname("setting the host name", s.Hostname),
 		userns.SetDomainname("setting the host name", "(none)"))

@@ -368,6 +368,7 @@ type network struct {
 	helper  *slirp.Helper
 	builtin *slirp.Builtin
 	inside  *os.File // the sandbox's network, where slirp4netns serves it
+	serves  int      // the process for which that was started ahead
 	ports   *slirp.Ports
 	over    chan struct{}
 }
@@ -378,10 +379,18 @@ func (n *network) begin(s *Spec, prepared *Prepared) (err error) {
 	if n.ports, err = slirp.OpenPorts(s.Ports); err != nil {
 		return err
 	}
-	if s.Network == profiles.NetBuiltin {
-		if n.builtin = prepared.takeNetwork(); n.builtin == nil {
+	prepare := prepared.takeNetwork()
+	switch s.Network {
+	case profiles.NetBuiltin:
+		prepare.helper.End()
+		if n.builtin = prepare.builtin; n.builtin == nil {
 			n.builtin, err = slirp.StartBuiltin(s.NetProgram)
 		}
+	case profiles.NetSlirp:
+		prepare.builtin.End()
+		n.helper, n.serves = prepare.helper, prepare.pid
+	default:
+		prepare.end()
 	}
 	if err != nil {
 		n.ports.Close()
@@ -402,16 +411,26 @@ func (n *network) beside(s *Spec) func(p *userns.Process) error {
 		}
 	case profiles.NetPasta:
 		return func(p *userns.Process) (err error) {
-			n.helper, err = slirp.StartPasta(s.NetProgram, p.PID)
-			return err
+			if n.helper, err = slirp.StartPasta(s.NetProgram, p.PID); err != nil {
+				return err
+			}
+			return n.helper.Ready()
 		}
 	case profiles.NetSlirp:
 		return func(p *userns.Process) (err error) {
 			if n.inside, err = p.Await(slirp.DeviceSlot); err != nil {
 				return err
 			}
-			n.helper, err = slirp.StartSlirp(s.NetProgram, p.PID, s.mapsRoot())
-			return err
+			if n.helper != nil && n.serves != p.PID {
+				n.helper.End()
+				n.helper = nil
+			}
+			if n.helper == nil {
+				if n.helper, err = slirp.StartSlirp(s.NetProgram, p.PID, s.mapsRoot()); err != nil {
+					return err
+				}
+			}
+			return n.helper.Ready()
 		}
 	}
 	return nil

@@ -4,6 +4,7 @@ import (
 	"os/signal"
 
 	"sbx/fuseoverlay"
+	"sbx/host"
 	"sbx/profiles"
 	"sbx/slirp"
 	"sbx/userns"
@@ -13,23 +14,63 @@ import (
 type Prepared struct {
 	first   *userns.Prepared
 	signals *caller
-	network chan *slirp.Builtin // gives an sbx-net that is started, or nil; nil: none is
+	network chan preparedNetwork // gives one; nil: none is begun
 }
 
-// Prepare begins to make the usual sandbox, without a network, and to catch signals, while the caller still
-// finds out the rest: one on the host's root for the caller's own user or, onImage, one on layers for root.
-// Start takes it, or makes another sandbox anew.
-func Prepare(streams Streams, onImage bool) *Prepared {
+// preparedNetwork is a program that is started already, for a network that is likely.
+type preparedNetwork struct {
+	builtin *slirp.Builtin // nil: none
+	helper  *slirp.Helper  // nil: none
+	pid     int            // the process that the helper serves
+}
+
+func (n preparedNetwork) end() {
+	n.builtin.End()
+	n.helper.End()
+}
+
+// Prepare begins to make the usual sandbox, and to catch signals, while the caller still finds out the rest: one on the
+// host's root for the caller's own user or, onImage, one on layers for root. network is the likely one: none, on, slirp
+// or builtin. Start takes it, or makes another sandbox anew.
+func Prepare(streams Streams, onImage bool, network profiles.NetMode) *Prepared {
 	likely := likelyBeginning
 	if onImage {
 		likely = likelyOnImage
 	}
-	usual := &Spec{Network: profiles.NetNone, Level: Level{Name: profiles.LevelFull, Require: profiles.LevelNone}}
-	return &Prepared{
+	usual := &Spec{Network: network, Level: Level{Name: profiles.LevelFull, Require: profiles.LevelNone}}
+	p := &Prepared{
 		first: userns.Prepare(namespaces(usual), func() (userns.Beginning, error) { return likely(usual) },
 			streams.Stdin, streams.Stdout, streams.Stderr),
 		signals: catchSignals(),
 	}
+	if network != profiles.NetNone {
+		p.network = make(chan preparedNetwork, 1)
+		go func() { p.network <- p.startNetwork(network, usual) }()
+	}
+	return p
+}
+
+// startNetwork starts the program of the network that is likely: sbx-net, which waits for its device, at once, and
+// slirp4netns once there is the process that it serves. Where one does not start, who really wants one tries again, and
+// is told why.
+func (p *Prepared) startNetwork(likely profiles.NetMode, usual *Spec) (n preparedNetwork) {
+	if likely != profiles.NetBuiltin {
+		if n.pid = p.first.PID(); n.pid == 0 {
+			return n
+		}
+		likely = usual.Network
+	}
+	switch likely {
+	case profiles.NetBuiltin:
+		if path, err := besideSbx("sbx-net"); err == nil {
+			n.builtin, _ = slirp.StartBuiltin(path)
+		}
+	case profiles.NetSlirp:
+		if path, err := host.FindHelper(helpers[likely]); err == nil {
+			n.helper, _ = slirp.StartSlirp(path, n.pid, usual.mapsRoot())
+		}
+	}
+	return n
 }
 
 // likelyBeginning is how the plan of the usual sandbox begins.
@@ -44,8 +85,7 @@ func likelyBeginning(usual *Spec) (userns.Beginning, error) {
 	if err := firstEntries(usual, homeInside(usual, account), account, "").finish(usual, account); err != nil {
 		return userns.Beginning{}, err
 	}
-	first, _ := usual.Root.Steps()
-	return userns.Beginning{Steps: beginning(usual, first, 0), Maps: usual.IDs.Maps}, nil
+	return usual.beginning(), nil
 }
 
 // likelyOnImage is how the plan of the usual sandbox on an image begins.
@@ -58,31 +98,30 @@ func likelyOnImage(usual *Spec) (userns.Beginning, error) {
 		return userns.Beginning{}, err
 	}
 	usual.Root = fuseoverlay.Root{Size: memoryShare(), Inodes: filesInMemory(), Overlay: &fuseoverlay.Overlay{}}
-	first, _ := usual.Root.Steps()
-	return userns.Beginning{Steps: beginning(usual, first, 0), Maps: usual.IDs.Maps}, nil
+	return usual.beginning(), nil
 }
 
-// PrepareNetwork begins to start sbx-net, for a sandbox that will want it, as it looks. Where it does not start,
-// who really wants one tries again, and is told why.
-func (p *Prepared) PrepareNetwork() {
-	p.network = make(chan *slirp.Builtin, 1)
-	go func() {
-		var started *slirp.Builtin
-		if path, err := besideSbx("sbx-net"); err == nil {
-			started, _ = slirp.StartBuiltin(path)
-		}
-		p.network <- started
-	}()
-}
-
-// takeNetwork hands over the sbx-net that is started already; nil where none is.
-func (p *Prepared) takeNetwork() *slirp.Builtin {
-	if p == nil || p.network == nil {
-		return nil
+// beginning is that of the usual sandbox's plan, once its ids and its root are known.
+func (s *Spec) beginning() userns.Beginning {
+	if s.Network == profiles.NetOn {
+		s.Network = s.driver("")
 	}
-	started := <-p.network
+	first, _ := s.Root.Steps()
+	b := userns.Beginning{Steps: beginning(s, first, 0), Maps: s.IDs.Maps}
+	if s.Network == profiles.NetSlirp {
+		b.Sends = slirp.DeviceSlot
+	}
+	return b
+}
+
+// takeNetwork hands over the program that is started already, if one is.
+func (p *Prepared) takeNetwork() (n preparedNetwork) {
+	if p == nil || p.network == nil {
+		return n
+	}
+	n = <-p.network
 	p.network = nil
-	return started
+	return n
 }
 
 // takeSignals hands over what the caller sends, once it is caught.
@@ -100,7 +139,7 @@ func (p *Prepared) Discard() {
 		return
 	}
 	p.first.Discard()
-	p.takeNetwork().End()
+	p.takeNetwork().end()
 	if p.signals != nil {
 		<-p.signals.ready
 		signal.Stop(p.signals.caught)

@@ -50,7 +50,7 @@ func StartBuiltin(path string) (*Builtin, error) {
 	if err != nil {
 		return nil, fmt.Errorf("making the socket to sbx-net: %w", err)
 	}
-	h := &Helper{name: "sbx-net", exit: -1, said: &tail{}, ended: make(chan struct{})}
+	h := &Helper{name: "sbx-net", ready: -1, exit: -1, said: &tail{}, ended: make(chan struct{})}
 	err = h.launch(path, nil, pair[1])
 	unix.Close(pair[1])
 	if err != nil {

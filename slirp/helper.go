@@ -22,6 +22,7 @@ type Helper struct {
 	name  string
 	pid   int
 	pidfd int
+	ready int           // the end of a pipe that brings a byte when the network is there; -1: it has
 	exit  int           // the end of a pipe whose closing ends slirp4netns; -1: there is none
 	said  *tail         // of its stderr
 	ended chan struct{} // it has been reaped
@@ -68,7 +69,7 @@ const (
 	exitFD  = 4
 )
 
-// StartSlirp gives the network namespace of a process a network by slirp4netns, the program at path. The
+// StartSlirp begins to give the network namespace of a process a network by slirp4netns, the program at path. The
 // process must be dumpable, with its id maps written. Without an id 0 in its map (hasRoot) slirp4netns
 // cannot make the mount namespace in which it sees no files.
 func StartSlirp(path string, pid int, hasRoot bool) (*Helper, error) {
@@ -97,7 +98,7 @@ func RemoveDevice(network *os.File) error {
 	return userns.Run(&userns.Plan{Init: steps}, map[userns.Slot]*os.File{"user": user, "network": network})
 }
 
-// StartPasta gives the network namespace of a process a network by pasta, the program at path. The
+// StartPasta begins to give the network namespace of a process a network by pasta, the program at path. The
 // process must be dumpable. pasta confines itself. Without the options that turn it off it shows the
 // host's loopback twice: on the gateway's address, and by ports that it forwards out of the sandbox.
 func StartPasta(path string, pid int) (*Helper, error) {
@@ -108,27 +109,35 @@ func StartPasta(path string, pid int) (*Helper, error) {
 		"--pid", "/proc/self/fd/" + strconv.Itoa(readyFD), strconv.Itoa(pid)})
 }
 
-// start starts a helper and waits until it says that the network is there.
+// start starts a helper, which is of use once it is Ready.
 func start(name, path string, args []string) (*Helper, error) {
 	h := &Helper{name: name, said: &tail{}, ended: make(chan struct{})}
 	var ready, exit [2]int
 	if err := makePipes(&ready, &exit); err != nil {
 		return nil, &HelperError{Name: name, Err: err}
 	}
-	h.exit = exit[1]
+	h.ready, h.exit = ready[0], exit[1]
 	err := h.launch(path, args, ready[1], exit[0])
 	unix.Close(ready[1])
 	unix.Close(exit[0])
-	defer unix.Close(ready[0])
 	if err != nil {
+		unix.Close(h.ready)
 		unix.Close(h.exit)
 		return nil, &HelperError{Name: name, Err: err}
 	}
-	if err := awaitReady(ready[0]); err != nil {
-		h.End()
-		return nil, &HelperError{Name: name, Said: h.said.String(), Err: err}
-	}
 	return h, nil
+}
+
+// Ready waits until the helper says that the network is there.
+func (h *Helper) Ready() error {
+	err := awaitReady(h.ready)
+	unix.Close(h.ready)
+	h.ready = -1
+	if err != nil {
+		h.End()
+		return &HelperError{Name: h.name, Said: h.said.String(), Err: err}
+	}
+	return nil
 }
 
 // launch makes the process, in a session of its own: a signal from the terminal is for the payload. Its
@@ -210,8 +219,10 @@ func (h *Helper) End() {
 		return
 	}
 	h.end.Do(func() {
-		if h.exit >= 0 {
-			unix.Close(h.exit)
+		for _, end := range []int{h.ready, h.exit} {
+			if end >= 0 {
+				unix.Close(end)
+			}
 		}
 		unix.PidfdSendSignal(h.pidfd, unix.SIGKILL, nil, 0)
 		<-h.ended

@@ -11,6 +11,8 @@ type Beginning struct {
 	// Steps are the first of Plan.Init. The first barrier among them waits for the id maps.
 	Steps []Step
 	Maps  Maps
+	// Sends is the last descriptor that the steps hand out, if they do: until then the process is not prepared.
+	Sends Slot
 }
 
 // Prepared is a first process on its way. Making one, its id maps and the mounts that every sandbox has
@@ -22,6 +24,7 @@ type Prepared struct {
 	done       chan struct{}
 	embryo     *embryo
 	encoder    *encoder
+	process    *Process
 	err        error
 	once       sync.Once
 }
@@ -52,17 +55,30 @@ func (p *Prepared) begin(likely func() (Beginning, error)) (err error) {
 	if err := p.encoder.encode(partBeginning, p.beginning.Steps); err != nil {
 		return err
 	}
-	process := p.process()
-	if err := process.OpenBarrier(); err != nil {
+	p.process = newProcess(p.embryo, p.encoder)
+	if err := p.process.OpenBarrier(); err != nil {
 		return err
 	}
 	if err := p.beginning.Maps.write(p.embryo.pid); err != nil {
-		return process.reason(err)
+		return p.process.reason(err)
 	}
-	return process.OpenBarrier()
+	if err := p.process.OpenBarrier(); err != nil {
+		return err
+	}
+	if p.beginning.Sends != "" {
+		_, err = p.process.Await(p.beginning.Sends)
+	}
+	return err
 }
 
-func (p *Prepared) process() *Process { return newProcess(p.embryo, p.encoder) }
+// PID waits until the process is prepared, and gives its number; 0 where there is none.
+func (p *Prepared) PID() int {
+	<-p.done
+	if p.err != nil {
+		return 0
+	}
+	return p.embryo.pid
+}
 
 // fits tells whether a plan begins as the prepared process did. It waits until that is known.
 func (p *Prepared) fits(plan *Plan, o *Options) bool {
@@ -80,7 +96,7 @@ func (p *Prepared) take() (process *Process, err error) {
 	p.once.Do(func() {
 		<-p.done
 		if p.err == nil {
-			process = p.process()
+			process = p.process
 		} else if err = p.err; p.embryo != nil {
 			p.embryo.discard()
 		}

@@ -242,7 +242,7 @@ func TestStartEndsAtTheBarrier(t *testing.T) {
 
 // begun prepares what the first n steps of a plan do.
 func begun(plan *Plan, n int, stdout *os.File) *Prepared {
-	likely := func() (Beginning, error) { return Beginning{plan.Init[:n], ownIDs()}, nil }
+	likely := func() (Beginning, error) { return Beginning{Steps: plan.Init[:n], Maps: ownIDs()}, nil }
 	return Prepare(plan.Namespaces, likely, nil, stdout, stdout)
 }
 

@@ -126,10 +126,10 @@ func askOnTerminal(prepared *sandbox.Prepared) asker {
 			}
 			switch strings.ToLower(strings.TrimSpace(line)) {
 			case "y", "yes":
-				*prepared = *sandbox.Prepare(ownStreams, false)
+				*prepared = *sandbox.Prepare(ownStreams, false, profiles.NetNone)
 				return answerYes, nil
 			case "d", "default":
-				*prepared = *sandbox.Prepare(ownStreams, false)
+				*prepared = *sandbox.Prepare(ownStreams, false, profiles.NetNone)
 				return answerDefault, nil
 			case "n", "no":
 				return answerNo, nil

@@ -5,10 +5,12 @@ import (
 	"errors"
 	"os"
 	"reflect"
+	"slices"
 	"strings"
 
 	"github.com/alecthomas/kong"
 
+	"sbx/profiles"
 	"sbx/sandbox"
 )
 
@@ -102,26 +104,40 @@ func run(args []string) int {
 // parse the command line and the profiles, where the verb is one that will want it; else it is nil.
 func prepare(args []string) *sandbox.Prepared {
 	if len(args) > 0 && (args[0] == "run" || args[0] == "shell") {
-		prepared := sandbox.Prepare(ownStreams, wantsImage(args))
-		if wantsBuiltin(args) {
-			prepared.PrepareNetwork()
-		}
-		return prepared
+		image := wantsImage(args)
+		return sandbox.Prepare(ownStreams, image, wantsNetwork(args, image))
 	}
 	return nil
 }
 
-// wantsBuiltin guesses whether the built-in network is wanted: where it is asked for, and with an allowlist.
-func wantsBuiltin(args []string) bool {
+// wantsNetwork guesses the network from an unparsed command line: that which is asked for, the built-in one with an
+// allowlist, and one for a shell on an image. A wrong guess costs time alone.
+func wantsNetwork(args []string, image bool) profiles.NetMode {
+	guess := profiles.NetNone
+	if image && args[0] == "shell" {
+		guess = profiles.NetOn
+	}
 	for i, arg := range args {
+		mode, ok := strings.CutPrefix(arg, "--net=")
+		if args[max(i-1, 0)] == "--net" {
+			mode, ok = arg, true
+		}
 		switch {
 		case arg == "--":
-			return false
-		case arg == "--ask", strings.HasPrefix(arg, "--allow"), arg == "--net=builtin", arg == "builtin" && args[i-1] == "--net":
-			return true
+			return guess
+		case arg == "--ask", strings.HasPrefix(arg, "--allow"):
+			return profiles.NetBuiltin
+		case ok && slices.Contains([]profiles.NetMode{profiles.NetOn, profiles.NetSlirp, profiles.NetBuiltin}, profiles.NetMode(mode)):
+			guess = profiles.NetMode(mode)
+		case ok:
+			guess = profiles.NetNone
+		case strings.HasPrefix(arg, "-P"), strings.HasPrefix(arg, "--publish"):
+			if guess == profiles.NetNone {
+				guess = profiles.NetOn
+			}
 		}
 	}
-	return false
+	return guess
 }
 
 // wantsImage guesses from an unparsed command line whether it is about an image. A wrong guess costs time alone.
