@@ -33,8 +33,10 @@ func relay(client, server *os.File) {
 	server.Close()
 }
 
-// pipeSize is how much is on its way between two connections, in bytes.
-const pipeSize = 256 << 10
+// pipeSize is how much is on its way between two connections, in bytes, once they have passed on as much. It is the most
+// that a user's pipe may have: /proc/sys/fs/pipe-max-size in proc(5). All pipes of a user together are bounded as well, so one
+// that little goes through stays as the kernel makes it.
+const pipeSize = 1 << 20
 
 // splice passes on what comes from one connection to another, until its end.
 func splice(to, from *os.File) error {
@@ -44,19 +46,23 @@ func splice(to, from *os.File) error {
 	}
 	defer unix.Close(pipe[0])
 	defer unix.Close(pipe[1])
-	unix.FcntlInt(uintptr(pipe[1]), unix.F_SETPIPE_SZ, pipeSize) // the usual size where a user may have no more
 	source, err1 := from.SyscallConn()
 	target, err2 := to.SyscallConn()
 	if err := errors.Join(err1, err2); err != nil {
 		return err
 	}
-	for {
+	for passed, grown := int64(0), false; ; {
+		if passed >= pipeSize && !grown {
+			unix.FcntlInt(uintptr(pipe[1]), unix.F_SETPIPE_SZ, pipeSize) // it stays as it is where the user may have no more
+			grown = true
+		}
 		n, err := move(source.Read, func(fd int) (int64, error) {
 			return unix.Splice(fd, nil, pipe[1], nil, pipeSize, unix.SPLICE_F_MOVE|unix.SPLICE_F_NONBLOCK)
 		})
 		if n == 0 || err != nil {
 			return err
 		}
+		passed += n
 		for n > 0 {
 			m, err := move(target.Write, func(fd int) (int64, error) {
 				return unix.Splice(pipe[0], nil, fd, nil, int(n), unix.SPLICE_F_MOVE|unix.SPLICE_F_NONBLOCK)
