@@ -102,6 +102,16 @@ func TestExecErrors(t *testing.T) {
 	}
 }
 
+// What PID 1 was refused, and could do without, is not taken for a command that may not be executed.
+func TestExecErrorsAreThePayloadsOwn(t *testing.T) {
+	plan := shell("", step("trying", unix.SYS_EXECVE, Str("/etc/passwd"), Vector(nil), Vector(nil)).Tolerate(unix.EACCES))
+	plan.Payload = Exec("executing", []string{"/not/here"}, []string{"x"}, nil)
+	_, _, err := output(t, plan)
+	if !errors.Is(err, unix.ENOENT) {
+		t.Errorf("error %v, want ENOENT", err)
+	}
+}
+
 func TestToleratedErrorIsNoticedAndDecides(t *testing.T) {
 	plan := shell("pwd",
 		Chdir("trying", "/nowhere").Tolerate(unix.ENOENT).Notice().To("tried"),
