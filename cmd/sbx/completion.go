@@ -57,7 +57,7 @@ func verbs(app *kong.Application) []verb {
 
 func (v *verb) addFlags(flags []*kong.Flag) {
 	for _, f := range flags {
-		if !slices.ContainsFunc(v.flags, func(have flagWords) bool { return have.long == f.Name }) {
+		if !f.Hidden && !slices.ContainsFunc(v.flags, func(have flagWords) bool { return have.long == f.Name }) {
 			v.flags = append(v.flags, flagWords{f.Name, f.Help, f.Short, alternatives(f.PlaceHolder), !f.IsBool()})
 		}
 	}
