@@ -2,6 +2,7 @@ package profiles
 
 import (
 	"fmt"
+	"slices"
 	"sort"
 	"strconv"
 	"strings"
@@ -148,6 +149,24 @@ func (g Grant) String() string {
 	return s
 }
 
+// maxForeign is how many letters are named.
+const maxForeign = 8
+
+// withForeign names the letters of a message that are not ASCII: in the wrong word they may look like those of the right one.
+func withForeign(msg string) string {
+	var foreign []string
+	for _, r := range msg {
+		text := strings.Trim(strconv.QuoteRuneToASCII(r), "'")
+		if r > unicode.MaxASCII && !slices.Contains(foreign, text) && len(foreign) < maxForeign {
+			foreign = append(foreign, text)
+		}
+	}
+	if foreign == nil {
+		return msg
+	}
+	return msg + " (not all of it is ASCII: " + strings.Join(foreign, " ") + ")"
+}
+
 // fault is what is wrong with a value, before it has a place.
 type fault struct{ msg, hint string }
 
@@ -159,7 +178,7 @@ func faultf(hint, format string, args ...any) error {
 
 // errorAt gives a fault its place.
 func errorAt(o Origin, err error) *Error {
-	e := &Error{File: o.File, Line: o.Line, Column: o.Column, Flag: o.Flag, Msg: err.Error()}
+	e := &Error{File: o.File, Line: o.Line, Column: o.Column, Flag: o.Flag, Msg: withForeign(err.Error())}
 	if f, ok := err.(*fault); ok {
 		e.Hint = f.hint
 	}

@@ -33,6 +33,9 @@ func TestErrorsSayPlaceAndHint(t *testing.T) {
 		{"value for a table", "files = 3", `f.toml:1:9: [files] is a table, not a whole number`},
 		{"array of tables", "[[files]]\nread = []", `f.toml:1:3: [files] is a table, not an array`},
 		{"enum", "[files]\nproject = 'wriet'", `f.toml:2:11: files.project: no such value "wriet"; did you mean "write"?`},
+		{"look-alike", "[files]\nproject = 'reаd'", `f.toml:2:11: files.project: no such value "reаd" (not all of it is ASCII: \u0430); did you mean "read"?`},
+		{"look-alike of a key", "'fіles' = 3", `f.toml:1:1: unknown key "fіles" (not all of it is ASCII: \u0456); did you mean "files"?`},
+		{"look-alike in syntax", "[fіles]", `(not all of it is ASCII: \u`},
 		{"enum, all", "[files]\nproject = 'zzzzz'", `one of: none, read, review, write`},
 		{"env.set", "[env]\nset = { A = 'x', B = 3 }", `f.toml:2:22: env.set.B: takes a string, not a whole number`},
 		{"env.set name", "[env.set]\n'A=B' = 'x'", `f.toml:2:1: env.set: the name of a variable has no =`},
@@ -69,6 +72,20 @@ func TestErrorsSayPlaceAndHint(t *testing.T) {
 				t.Errorf("%T is no *Error", err)
 			}
 		})
+	}
+}
+
+// Whatever stands in the place of a key's value, it is taken as one of its kind or refused with its place: no key takes a date,
+// a table of tables, or a list of lists.
+func TestEveryKeyRefusesOtherTypes(t *testing.T) {
+	for _, k := range profileKeys {
+		for _, value := range []string{"1979-05-27", "07:32:00", "[[['x']]]", "[{x = {y = 1}}]", "nan", "-1", "[1979-05-27]", "\"\\u0000\"", "[\"\\u0000\"]", "[true]", "{x = [1]}"} {
+			_, err := parseText(k.path() + " = " + value)
+			want := "f.toml:1:"
+			if err == nil || !strings.HasPrefix(err.Error(), want) || !strings.Contains(err.Error(), k.path()) && !strings.Contains(err.Error(), "unknown key") {
+				t.Errorf("%s = %s: %v", k.path(), value, err)
+			}
+		}
 	}
 }
 
