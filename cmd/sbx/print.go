@@ -56,7 +56,7 @@ func printStart(s *sandbox.Spec) {
 		}
 	}
 	if len(reached) > 0 {
-		message("granted: a network, to %s alone", strings.Join(reached, ", "))
+		message("granted: a network, to nothing but %s", strings.Join(reached, ", "))
 	}
 	if s.Level.Name != profiles.LevelFull {
 		message("level %s: %s", s.Level.Name, strings.Join(s.Level.Why, "; "))
