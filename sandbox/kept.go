@@ -63,7 +63,7 @@ type Kept struct {
 	// Project is its folder, a real path; empty where it is not known, of what an older sbx has kept.
 	Project string `json:"project"`
 	Home    bool   `json:"home"`
-	// Caches is how many caches it has changed.
+	// Caches is how many caches it has of its own, or with changes of its own.
 	Caches int `json:"caches"`
 	// Gone says that there is nothing at that path any more.
 	Gone bool `json:"gone"`
@@ -108,8 +108,12 @@ func (k *Kept) add(folder, kind string) {
 	if kind == "homes" {
 		k.Home = true
 	} else {
-		caches, _ := filepath.Glob(filepath.Join(folder, "*", "0"))
-		k.Caches = len(caches)
+		caches, _ := filepath.Glob(filepath.Join(folder, "*", "*")) // in each of them what is changed, or passes
+		for i, path := range caches {
+			if i == 0 || filepath.Dir(path) != filepath.Dir(caches[i-1]) {
+				k.Caches++
+			}
+		}
 	}
 	path, err := readSmall(filepath.Join(folder, projectFile))
 	if err != nil || nameOf(string(path)) != filepath.Base(folder) {

@@ -158,11 +158,16 @@ func printGrants(e *profiles.GrantError) {
 	}
 	message("%s asks for more %s", e.File, than)
 	for _, g := range e.Grants {
-		if hosts := hostsBehind(g); hosts != "" {
-			g.Words += ": " + escape(hosts)
-		}
-		message("%s: %s", g.From.String(), g)
+		message("%s: %s", g.From.String(), grantWords(g))
 	}
+}
+
+// grantWords are a grant in plain words, with the hosts that it is about now.
+func grantWords(g profiles.Grant) string {
+	if hosts := hostsBehind(g); hosts != "" {
+		g.Words += ": " + escape(hosts)
+	}
+	return g.String()
 }
 
 func printHowToAgree(e *profiles.GrantError) {
@@ -263,7 +268,7 @@ func printTasks(tasks map[string]profiles.Task, asJSON bool) error {
 func printInit(path string, d profiles.Draft, asked []profiles.Grant, agreed bool, tasks map[string]profiles.Task) {
 	message("wrote %s", path)
 	for _, g := range asked {
-		message("it allows: %s", g)
+		message("it allows: %s", grantWords(g))
 	}
 	switch {
 	case len(asked) == 0:
