@@ -83,11 +83,13 @@ func parse(args []string) (o options, err error) {
 			o.help = true
 		case name == "--profile" && joined:
 			o.profile = value
-		case (name == "-p" || name == "--profile") && i+1 < len(args)-1: // the last one is sbx's
-			i++
+		case args[i] == "-p", args[i] == "--profile":
+			if i++; i == len(args) || strings.HasPrefix(args[i], "-") { // the last one is sbx's, --of
+				return o, fmt.Errorf("selfcheck: %s has no name of a profile", name)
+			}
 			o.profile = args[i]
-		case name == "-p" || name == "--profile":
-			return o, fmt.Errorf("selfcheck: %s has no name of a profile", name)
+		case strings.HasPrefix(args[i], "-p"):
+			o.profile = args[i][len("-p"):]
 		default:
 			return o, fmt.Errorf("selfcheck: unexpected %q", args[i])
 		}
