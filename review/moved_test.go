@@ -39,7 +39,7 @@ func TestMovedFolder(t *testing.T) {
 // What is not just so is told as what it is.
 func TestNotMovedFolder(t *testing.T) {
 	for name, does := range map[string]string{
-		"content": "echo y >b/7", "one more": "echo x >b/more", "one less": "rm b/7; echo 77 >b/77", "mode": "chmod 600 b/7",
+		"content": "echo y >b/7", "one more": "echo x >b/more", "one more folder": "mkdir b/more", "one less": "rm b/7; echo 77 >b/77", "mode": "chmod 600 b/7",
 		"another link": "ln -sfn e b/deep/link", "folder mode": "chmod 711 b/deep", "no folder": "rmdir b/deep/empty; ",
 		"runs later": "true; mkdir -p .husky; mv b .husky/b", "a pipe": "mkfifo b/pipe", "a file in place of a folder": "rmdir b/deep/empty; touch b/deep/empty",
 	} {
