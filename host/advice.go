@@ -22,6 +22,7 @@ const (
 	StepPivotRoot Step = "pivot-root" // pivot_root
 	StepSetns     Step = "setns"      // entering the namespaces of another sandbox
 	StepSeccomp   Step = "seccomp"    // installing a filter
+	StepWorkdir   Step = "workdir"    // entering the working folder
 	StepExec      Step = "exec"       // executing the payload
 )
 
@@ -152,6 +153,8 @@ var advices = []advice{
 	{step: StepSetns, errno: syscall.ESRCH, why: "the sandbox has ended"},
 	{step: StepSeccomp, errno: syscall.EINVAL, why: "this kernel was built without seccomp filters (CONFIG_SECCOMP_FILTER)"},
 	{step: StepSeccomp, errno: syscall.EACCES, why: "the filter needs no_new_privs, or the capability SYS_ADMIN in the sandbox"},
+	{step: StepWorkdir, errno: syscall.ENOENT, why: "no such folder is shown inside", mend: "sbx explain lists what is shown; -w names one of these"},
+	{step: StepWorkdir, errno: syscall.ELOOP, why: "its links lead in a circle, or to what a process has open (/proc/PID/fd)", mend: "-w names the folder itself"},
 	{step: StepExec, errno: syscall.ENOEXEC, why: "the file is neither a program of this machine's kind nor a script that names its interpreter"},
 	{step: StepExec, errno: syscall.E2BIG, why: "the arguments and the environment are longer than the kernel takes (a quarter of RLIMIT_STACK)"},
 }

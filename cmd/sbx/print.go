@@ -295,8 +295,11 @@ func kindOf(s userns.Step) host.Step {
 	case "execve":
 		return host.StepExec
 	}
-	if strings.HasSuffix(s.Do, "proc") {
+	switch {
+	case strings.HasSuffix(s.Do, "proc"):
 		return host.StepProc
+	case strings.HasPrefix(s.Do, "entering the working folder "):
+		return host.StepWorkdir
 	}
 	return host.StepMount
 }
