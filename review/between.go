@@ -28,7 +28,7 @@ func Between(first, second *Set) ([]*Difference, error) {
 	}
 	var list []*Difference
 	for place, c := range after {
-		d := &Difference{Folder: c.held.Folder, Path: c.Shown(), Later: c.Later, Kind: c.Kind, before: before[place], after: c}
+		d := &Difference{Folder: c.held.Folder, Path: c.Listed(), Later: c.Later, Kind: c.Kind, before: before[place], after: c}
 		if d.before != nil {
 			same, err := d.compare()
 			if err != nil {
@@ -42,7 +42,7 @@ func Between(first, second *Set) ([]*Difference, error) {
 	}
 	for place, c := range before {
 		if after[place] == nil {
-			list = append(list, &Difference{Folder: c.held.Folder, Path: c.Shown(), Kind: reverse(c), before: c})
+			list = append(list, &Difference{Folder: c.held.Folder, Path: c.Listed(), Kind: reverse(c), before: c})
 		}
 	}
 	slices.SortFunc(list, func(a, b *Difference) int {

@@ -114,17 +114,31 @@ func permOf(n *node) uint32 {
 	return n.perm()
 }
 
-// Shown is its path as people name it: from the top of the captured folder, or below the label of one that is sbx's
-// own, as in ~/.bashrc.
+// Shown is its path as people are told it: as it is listed, or whole where it lies outside of the project, so that what
+// comes there is not taken for the project's.
 func (c *Change) Shown() string { return c.held.shown(c.Path) }
 
-// ShownFrom is From as people name it.
+// ShownFrom is From as people are told it.
 func (c *Change) ShownFrom() string { return c.held.shown(c.From) }
+
+// Listed is its path as scripts are told it, beside its folder: from the top of that, or below the label of one that is
+// sbx's own, as in ~/.bashrc.
+func (c *Change) Listed() string { return c.held.listed(c.Path) }
+
+// ListedFrom is From as scripts are told it.
+func (c *Change) ListedFrom() string { return c.held.listed(c.From) }
 
 // Labelled tells whether people name it below a label.
 func (c *Change) Labelled() bool { return c.held.Label != "" }
 
 func (c *Capture) shown(rel string) string {
+	if rel != "" && c.Label == "" && c.Project != "" && !within(c.Folder, c.Project) {
+		return filepath.Join(c.Folder, rel)
+	}
+	return c.listed(rel)
+}
+
+func (c *Capture) listed(rel string) string {
 	switch {
 	case rel == "":
 		return ""

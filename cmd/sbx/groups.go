@@ -154,14 +154,14 @@ func crowded(list []row, all bool) []row {
 	if all {
 		return list
 	}
-	type key struct{ top, why string }
+	type key struct{ folder, top, why string }
 	groups := map[key][]*review.Change{}
 	keyOf := func(c *review.Change) key {
-		top, _, nested := strings.Cut(c.Shown(), "/")
+		top, _, nested := strings.Cut(c.Listed(), "/")
 		if !nested {
 			top = "."
 		}
-		return key{top, c.Later}
+		return key{strings.TrimSuffix(c.Shown(), c.Listed()), top, c.Later}
 	}
 	for _, r := range list {
 		k := keyOf(r.changes[0])
@@ -176,7 +176,7 @@ func crowded(list []row, all bool) []row {
 			out = append(out, r)
 		case !told[k]:
 			told[k] = true
-			out = append(out, row{k.top + "/", groups[k]})
+			out = append(out, row{k.folder + k.top + "/", groups[k]})
 		}
 	}
 	return out

@@ -249,10 +249,10 @@ func changesAsJSON(list []*review.Change) []changeJSON {
 		if c.Inner {
 			continue
 		}
-		j := changeJSON{Path: c.Shown(), Change: string(c.Kind), Folder: c.Folder(), Type: c.Type(), From: c.ShownFrom(), Size: c.Size(), OldSize: c.OldSize(),
+		j := changeJSON{Path: c.Listed(), Change: string(c.Kind), Folder: c.Folder(), Type: c.Type(), From: c.ListedFrom(), Size: c.Size(), OldSize: c.OldSize(),
 			Target: c.Target, OldTarget: c.OldTarget, Conflict: c.Conflict, Refused: c.Refused}
-		if !utf8.ValidString(c.Shown()) {
-			j.PathBytes = base64.StdEncoding.EncodeToString([]byte(c.Shown()))
+		if !utf8.ValidString(c.Listed()) {
+			j.PathBytes = base64.StdEncoding.EncodeToString([]byte(c.Listed()))
 		}
 		if c.Later != "" {
 			j.RunsLater = &c.Later
@@ -353,12 +353,13 @@ func printPatch(out *screen, c *review.Change) error {
 		fmt.Fprintln(out, "binary")
 		return nil
 	}
-	old, now := "a/"+c.Shown(), "b/"+c.Shown()
+	rootless := func(path string) string { return strings.TrimPrefix(path, "/") }
+	old, now := "a/"+rootless(c.Shown()), "b/"+rootless(c.Shown())
 	if c.Kind == review.Created {
 		old = "/dev/null"
 	}
 	if c.Kind == review.Renamed {
-		old = "a/" + c.ShownFrom()
+		old = "a/" + rootless(c.ShownFrom())
 	}
 	if c.Kind == review.Deleted {
 		now = "/dev/null"
