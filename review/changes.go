@@ -209,7 +209,7 @@ func (h *held) changes() ([]*Change, error) {
 	for _, c := range list {
 		h.judge(c)
 	}
-	return list, nil
+	return list, h.heldSources(list)
 }
 
 // judge finds out whether a change runs later, is in conflict with the host's, or cannot be applied.
