@@ -72,6 +72,12 @@ func printPrunable(list []sandbox.Kept, asJSON bool) error {
 	return nil
 }
 
+// printPruned lists what was removed.
+func printPruned(list []sandbox.Kept, asJSON bool) error {
+	message("removed what was kept for %s", several(uint64(len(list)), "project that is gone", "projects that are gone"))
+	return printKept(list, asJSON)
+}
+
 // printLeft says what was put right that a killed supervisor had left.
 func printLeft(l state.Left) {
 	what := "is over"

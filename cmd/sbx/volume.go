@@ -106,7 +106,7 @@ func (c *volumePruneCmd) Run() error {
 	if err := each(projectsOf(list), func(dir string) error { return removeKept(dir, sandbox.RemoveNoted) }); err != nil {
 		return err
 	}
-	return printKept(list, c.JSON)
+	return printPruned(list, c.JSON)
 }
 
 func projectsOf(list []sandbox.Kept) (dirs []string) {
