@@ -489,6 +489,9 @@ func printUndone(a *review.Applied) {
 // printUnclean says why a run's changes are not applied by themselves.
 func printUnclean(name string, list []*review.Change) {
 	message("nothing was applied: %s", count(list).words())
+	if told := slices.DeleteFunc(slices.Clone(list), func(c *review.Change) bool { return c.Inner }); len(told) > 0 {
+		list = told // folders by what is in them
+	}
 	for _, c := range list[:min(len(list), few)] {
 		message("%s", strings.Join(slices.DeleteFunc([]string{c.Shown(), c.Later, c.Conflict, c.Refused}, func(s string) bool { return s == "" }), ": "))
 	}
