@@ -7,7 +7,7 @@
 #   tests/setup.sh hello            fetches the Debian source package `hello`
 #   tests/setup.sh debian           makes a Debian base, for the tests of images
 #   tests/setup.sh long             brings what the long scripts need, for `make test-all`
-#   tests/setup.sh development      makes a development image and brings podman, for the benchmark
+#   tests/setup.sh development     makes a development image and brings podman and rootlesskit, for the benchmark
 #   tests/setup.sh guest DIR        builds the guest of tests/vm in DIR, unless it is there
 #
 # SBX_TEST_AS, `sbx` if not set, begins the names of users and folders: two checkouts are tested at once with two of them.
@@ -160,7 +160,7 @@ build_guest() {
 # make_development makes the root file system of a development image of about 500 MB, for the benchmark.
 make_development() {
     make_debian
-    install_missing podman
+    install_missing podman rootlesskit
     [ -s $stage/debian/dev.tar ] && return 0
     set --
     for f in $stage/debian/sources.d/*; do
