@@ -209,7 +209,8 @@ func (h *held) changes() ([]*Change, error) {
 	for _, c := range list {
 		h.judge(c)
 	}
-	return list, h.heldSources(list)
+	h.heldSources(list)
+	return list, nil
 }
 
 // judge finds out whether a change runs later, is in conflict with the host's, or cannot be applied.

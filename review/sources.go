@@ -4,7 +4,7 @@ import "strings"
 
 // heldSources has a folder that goes run later where a file that runs later may have come from it: it has a file of that
 // name and size. Who leaves out what runs later would else be left with neither of the two.
-func (h *held) heldSources(list []*Change) error {
+func (h *held) heldSources(list []*Change) {
 	var going []*Change
 	for _, c := range list {
 		if c.Kind == Deleted && c.old.folder() && c.Files > 0 && c.Later == "" {
@@ -12,7 +12,7 @@ func (h *held) heldSources(list []*Change) error {
 		}
 	}
 	if len(going) == 0 {
-		return nil
+		return
 	}
 	left := maxInFolders
 	for _, c := range list {
@@ -23,30 +23,24 @@ func (h *held) heldSources(list []*Change) error {
 			if folder.Later != "" {
 				continue
 			}
-			left--
-			from, err := h.mayHold(folder, c)
-			if err != nil {
-				return err
-			}
-			if from || left < 0 {
+			if left--; left < 0 || h.mayHold(folder, c) {
 				folder.Later, folder.Place = "may hold what would run later where it lies now", folder.Path
 			}
 		}
 	}
-	return nil
 }
 
 // mayHold tells whether the host has a file of the name and size of a new one in a folder, at the place that the last steps of
-// its path lead to.
-func (h *held) mayHold(folder, c *Change) (bool, error) {
+// its path lead to, or whether that cannot be known.
+func (h *held) mayHold(folder, c *Change) bool {
 	for rel := c.Path; ; {
 		n, err := h.host.lookup(folder.Path + "/" + rel)
 		if err != nil || n != nil && n.regular() && n.Size == c.new.Size {
-			return err == nil, err
+			return true
 		}
 		_, rest, more := strings.Cut(rel, "/")
 		if !more {
-			return false, nil
+			return false
 		}
 		rel = rest
 	}

@@ -1,6 +1,9 @@
 package review
 
-import "testing"
+import (
+	"strings"
+	"testing"
+)
 
 // A folder from which something came that runs later, and is told by itself, stays with it.
 func TestHeldSources(t *testing.T) {
@@ -17,4 +20,17 @@ func TestHeldSources(t *testing.T) {
 			t.Errorf("deleted, with why they stay: %q", why)
 		}
 	})
+}
+
+// What the sandbox names its files cannot keep a review from being made: a path that is too long below a folder that goes.
+// Nobody knows what that holds then, so it stays.
+func TestHeldSourcesLongPath(t *testing.T) {
+	goes := strings.Repeat("g", 100)
+	p := newProject(t, Overlay, "mkdir "+goes+"; echo y >"+goes+"/y")
+	p.sandbox("rm -r " + goes + "; for i in $(seq 20); do d=$(printf %0199d $i); mkdir $d; cd $d; done; echo 1 >run; chmod 755 run")
+	for _, c := range p.changes() {
+		if c.Path == goes && c.Later == "" {
+			t.Error("a folder goes of which nobody knows what it holds")
+		}
+	}
 }
